@@ -1,0 +1,51 @@
+"""edgesearch: tiny recurrent networks, trained, compressed and sized for small chips.
+
+Names are imported on first use, so that `import edgesearch` itself costs nothing.
+"""
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgesearch.cells.cell import FastGRNNCell, FastRNNCell, GRUCell, LSTMCell, UGRNNCell
+    from edgesearch.cells.classifier import Classifier
+    from edgesearch.cells.edgeml import load_edgeml, save_edgeml
+    from edgesearch.cells.rnn import GRU, LSTM, UGRNN, FastGRNN, FastRNN
+
+__version__ = version("edgesearch")
+
+_HOMES = {
+    "edgesearch.cells.cell": ("FastGRNNCell", "FastRNNCell", "GRUCell", "LSTMCell", "UGRNNCell"),
+    "edgesearch.cells.classifier": ("Classifier",),
+    "edgesearch.cells.edgeml": ("load_edgeml", "save_edgeml"),
+    "edgesearch.cells.rnn": ("GRU", "LSTM", "UGRNN", "FastGRNN", "FastRNN"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "UGRNN",
+    "Classifier",
+    "FastGRNN",
+    "FastGRNNCell",
+    "FastRNN",
+    "FastRNNCell",
+    "GRUCell",
+    "LSTMCell",
+    "UGRNNCell",
+    "__version__",
+    "load_edgeml",
+    "save_edgeml",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

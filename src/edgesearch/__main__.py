@@ -1,0 +1,65 @@
+"""The command line: `python -m edgesearch KEY=VALUE ...`, or `edgesearch KEY=VALUE ...`."""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from edgesearch.config import typed_config
+from edgesearch.config.load import unknown_key
+from edgesearch.errors import EdgesearchError
+
+_PACKAGE = Path(__file__).parent
+_INSTALLED = _PACKAGE / "conf"
+CONF = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1] / "conf"
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def _app(tree: DictConfig) -> None:
+    from edgesearch.pipeline import run_task
+
+    try:
+        run_task(typed_config(tree))
+    except EdgesearchError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        sys.exit(_complain(str(error), error.exit_code))
+
+
+def main() -> None:
+    """Run the command; errors made on purpose become one line on standard error and an exit code."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        _app()
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        _app()
+    except EdgesearchError as error:
+        sys.exit(_complain(str(error), error.exit_code))
+    except (HydraException, OmegaConfBaseException) as error:
+        sys.exit(_complain(_composition_error(error), 2))
+    except KeyboardInterrupt:
+        sys.exit(_complain("interrupted; the same command goes on from the last checkpoint", 130))
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"edgesearch: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _composition_error(error: Exception) -> str:
+    """Return Hydra's message on one line, with the nearest known key where an override names an unknown one."""
+    text = str(error)
+    if "Could not override '" in text:
+        return unknown_key(text.split("'")[1])
+    return text
+
+
+if __name__ == "__main__":
+    main()

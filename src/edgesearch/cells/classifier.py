@@ -1,0 +1,56 @@
+"""A recurrent network with a dense head on its last state: the model that is trained, sized and shipped."""
+
+import torch
+from torch import Tensor, nn
+
+from edgesearch.cells.rnn import RNN, RNNS
+from edgesearch.cells.spec import ModelSpec
+
+
+class Classifier(nn.Module):
+    """logits = h_T FC + FCbias, where h_T is the last state of the last layer (both directions side by side).
+
+    Args:
+        rnn: the recurrent layers.
+        classes: C.
+
+    The head starts from N(0, 1), as in the reference project; unlike there it is trained.
+    """
+
+    def __init__(self, rnn: RNN, classes: int) -> None:
+        super().__init__()
+        self.rnn = rnn
+        width = rnn.hidden_size * rnn.directions
+        like = next(rnn.parameters())
+        self.FC = nn.Parameter(torch.randn(width, classes, device=like.device, dtype=like.dtype))
+        self.FCbias = nn.Parameter(torch.randn(classes, device=like.device, dtype=like.dtype))
+
+    @property
+    def classes(self) -> int:
+        """C, the number of classes."""
+        return self.FCbias.numel()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, C) of sequences (T, B, D), or (B, T, D) if the network is batch_first."""
+        _, state = self.rnn(x)
+        h = state[0] if isinstance(state, tuple) else state
+        return torch.addmm(self.FCbias, torch.cat(tuple(h[-self.rnn.directions :]), dim=1), self.FC)
+
+
+def build_classifier(spec: ModelSpec, backend: str = "auto") -> Classifier:
+    """Return a freshly initialised classifier for `spec`, drawing from torch's global generator."""
+    options = {"reset_after": spec.reset_after} if spec.cell == "gru" else {}
+    rnn = RNNS[spec.cell](
+        spec.input_size,
+        spec.hidden_size,
+        num_layers=spec.num_layers,
+        dropout=spec.dropout,
+        bidirectional=spec.bidirectional,
+        wRank=spec.wRank,
+        uRank=spec.uRank,
+        gate_nonlinearity=spec.gate_nonlinearity,
+        update_nonlinearity=spec.update_nonlinearity,
+        backend=backend,
+        **options,
+    )
+    return Classifier(rnn, spec.classes)

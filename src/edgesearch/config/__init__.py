@@ -1,0 +1,33 @@
+"""Layer 0: the typed configuration. A composed Hydra config goes in, a checked `Config` comes out."""
+
+from edgesearch.config.identity import config_hash, identity
+from edgesearch.config.load import load_config, typed_config
+from edgesearch.config.schema import (
+    BudgetConfig,
+    CellConfig,
+    Config,
+    DataConfig,
+    FeatureConfig,
+    LoggerConfig,
+    QuantConfig,
+    ScheduleConfig,
+    TaskConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "BudgetConfig",
+    "CellConfig",
+    "Config",
+    "DataConfig",
+    "FeatureConfig",
+    "LoggerConfig",
+    "QuantConfig",
+    "ScheduleConfig",
+    "TaskConfig",
+    "TrainConfig",
+    "config_hash",
+    "identity",
+    "load_config",
+    "typed_config",
+]

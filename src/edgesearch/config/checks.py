@@ -1,0 +1,128 @@
+"""Rules over a typed config: ranges of single keys first, then pairs that contradict each other."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from edgesearch.config.schema import Config, Rule
+from edgesearch.errors import ConfigError
+
+
+def check(config: Config) -> None:
+    """Raise `ConfigError` naming the first broken rule, the value and an override that satisfies it."""
+    for path, rule, value in _keys(config):
+        broken = None if value is None else rule.broken_by(value)
+        if broken:
+            raise ConfigError(f"{path} must be {broken}, got {value}; set {path}={_remedy(rule)}")
+    for contradiction in _CONTRADICTIONS:
+        message = contradiction(config)
+        if message:
+            raise ConfigError(message)
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[tuple[str, Rule, Any]]:
+    for item in dataclasses.fields(node):
+        value = getattr(node, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from _keys(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", item.metadata["rule"], value
+
+
+def _remedy(rule: Rule) -> str:
+    if rule.choices:
+        return rule.choices[0]
+    low, high = (rule.at_least, rule.above), (rule.at_most, rule.below)
+    if rule.above is not None:
+        top = next((bound for bound in high if bound is not None), 2 * rule.above + 2)
+        return f"{(rule.above + top) / 2:g}"
+    return f"{next(bound for bound in low + high if bound is not None):g}"
+
+
+def _gate(config: Config) -> str | None:
+    cell = config.cell
+    if cell.name == "fastrnn" and cell.gate_nonlinearity is not None:
+        return (
+            f"cell.gate_nonlinearity must be null for cell=fastrnn, which has no gate, got {cell.gate_nonlinearity}; "
+            "set cell.gate_nonlinearity=null"
+        )
+    if cell.name != "fastrnn" and cell.gate_nonlinearity is None:
+        return f"cell={cell.name} has gates and needs cell.gate_nonlinearity, got null; set cell.gate_nonlinearity=sigmoid"
+    return None
+
+
+def _reset(config: Config) -> str | None:
+    cell = config.cell
+    if (cell.reset_after is not None) == (cell.name == "gru"):
+        return None
+    value = "true" if cell.name == "gru" else "null"
+    return (
+        f"cell.reset_after is true or false for cell=gru and null for every other cell, got {cell.reset_after} "
+        f"with cell={cell.name}; set cell.reset_after={value}"
+    )
+
+
+def _dropout(config: Config) -> str | None:
+    if config.cell.dropout > 0 and config.cell.num_layers == 1:
+        return (
+            f"cell.dropout acts between layers and needs cell.num_layers >= 2, got {config.cell.dropout:g} with one "
+            "layer; set cell.dropout=0"
+        )
+    return None
+
+
+def _dense(config: Config) -> str | None:
+    schedule = config.schedule
+    if schedule.name != "dense":
+        return None
+    for name in ("sparsity", "wSparsity", "uSparsity"):
+        value = getattr(schedule, name)
+        if value:
+            return f"schedule=dense cuts no weights, got schedule.{name}={value:g}; set schedule=three_phase"
+    return None
+
+
+def _augmentation(config: Config) -> str | None:
+    data = config.data
+    if data.augment and not (data.shift_steps or data.shift_features or data.noise):
+        return (
+            "data.augment=true needs data.shift_steps, data.shift_features or data.noise above zero, got none of them; "
+            "set data.augment=false"
+        )
+    return None
+
+
+def _features(config: Config) -> str | None:
+    features = config.data.features
+    if features is None:
+        return None
+    if features.kind == "mfcc" and features.coefficients > features.bands:
+        return (
+            f"data.features.coefficients must be at most data.features.bands = {features.bands}, got "
+            f"{features.coefficients}; set data.features.coefficients={features.bands}"
+        )
+    if features.window_ms > 1000 * features.seconds:
+        return (
+            f"data.features.window_ms must be at most the clip's {1000 * features.seconds:g} ms, got "
+            f"{features.window_ms:g}; set data.features.window_ms=25"
+        )
+    return None
+
+
+def _run_folder(config: Config) -> str | None:
+    if config.task.name == "train" and config.run is not None:
+        return f"run names a finished run and belongs to task=test, got run={config.run} with task=train; set task=test"
+    if config.task.name != "train" and config.run is None:
+        return f"task={config.task.name} needs the folder of a finished run, got run=null; set run=outputs/DATA/CELL/HASH"
+    return None
+
+
+_CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
+    _gate,
+    _reset,
+    _dropout,
+    _dense,
+    _augmentation,
+    _features,
+    _run_folder,
+)

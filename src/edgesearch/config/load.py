@@ -1,0 +1,72 @@
+"""From an untyped OmegaConf tree (or a run's config.yaml) to a checked `Config`."""
+
+import difflib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import cast, get_args
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from edgesearch.config.checks import check
+from edgesearch.config.schema import Config
+from edgesearch.errors import ConfigError, ModelFileError
+
+
+def typed_config(tree: DictConfig) -> Config:
+    """Merge `tree` into the schema, resolve it and check every rule.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a missing value, a value out of range or a contradictory pair.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), tree)
+        config = cast(Config, OmegaConf.to_object(merged))
+    except ConfigKeyError as error:
+        raise ConfigError(unknown_key(str(error.full_key))) from error
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} must be given, got nothing; set {error.full_key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{error.full_key} has the wrong type: {reason}; see conf/ for its default") from error
+    check(config)
+    return config
+
+
+def load_config(path: Path) -> Config:
+    """Read the config.yaml of a run folder.
+
+    Raises:
+        ModelFileError: the file is missing or is not YAML.
+        ConfigError: its content breaks a rule.
+    """
+    try:
+        tree = OmegaConf.load(path)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"a run folder holds config.yaml, got none at {path}; give the folder of a run") from error
+    except Exception as error:  # noqa: BLE001  (yaml raises many unrelated types)
+        raise ModelFileError(f"{path} is not readable YAML; train the run again") from error
+    if not isinstance(tree, DictConfig):
+        raise ModelFileError(f"{path} must hold a mapping; train the run again")
+    return typed_config(tree)
+
+
+def unknown_key(full_key: str) -> str:
+    """Return the message for an unknown dotted key, with the nearest known one."""
+    known = _known_keys()
+    last = full_key.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(full_key, known, n=1, cutoff=0.7)
+    near = near or [path for path in known if path.rsplit(".", 1)[-1].lower() == last.lower()][:1]
+    remedy = f"did you mean {near[0]}?" if near else "see `python -m edgesearch --help` for the keys"
+    return f"{full_key} is not a key of the configuration; {remedy}"
+
+
+def _known_keys() -> list[str]:
+    def walk(node: type, prefix: str) -> list[str]:
+        found = []
+        for item in fields(node):
+            inner = next((t for t in (item.type, *get_args(item.type)) if isinstance(t, type) and is_dataclass(t)), None)
+            found += walk(inner, f"{prefix}{item.name}.") if inner else [f"{prefix}{item.name}"]
+        return found
+
+    return walk(Config, "")

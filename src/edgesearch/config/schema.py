@@ -1,0 +1,182 @@
+"""The schema of every key: its type, its range and whether it belongs to a run's identity.
+
+Values live in conf/ alone; no field here has a default. `key` attaches the rule that `checks.check` applies.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+NONLINEARITIES = ("sigmoid", "tanh", "relu", "quantSigm", "quantSigm4", "quantTanh")
+BACKENDS = ("auto", "eager")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The values a key may take: a closed or half-open interval, or a list of choices."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def broken_by(self, value: Any) -> str | None:
+        """Return the part of the rule that `value` breaks, in words, or None."""
+        if self.choices:
+            return None if value in self.choices else f"one of {', '.join(self.choices)}"
+        if isinstance(value, float) and value != value:
+            return "a number"
+        for bound, words, holds in (
+            (self.at_least, "at least", lambda b: value >= b),
+            (self.above, "greater than", lambda b: value > b),
+            (self.at_most, "at most", lambda b: value <= b),
+            (self.below, "less than", lambda b: value < b),
+        ):
+            if bound is not None and not holds(bound):
+                return f"{words} {bound:g}"
+        return None
+
+
+def key(rule: Rule | None = None, *, machine: bool = False) -> Any:
+    """Declare a mandatory key; `machine` keys (paths, devices, display) are left out of a run's identity."""
+    return field(default=MISSING, metadata={"rule": rule or Rule(), "machine": machine})
+
+
+SHARE = Rule(at_least=0, below=1)
+COUNT = Rule(at_least=1)
+NOT_NEGATIVE = Rule(at_least=0)
+POSITIVE = Rule(above=0)
+
+
+@dataclass
+class TaskConfig:
+    """What the command does."""
+
+    name: str = key(Rule(choices=("train", "test")))
+
+
+@dataclass
+class FeatureConfig:
+    """Audio front end: frames of `window_ms` every `hop_ms`, `bands` log-mel bands, or MFCCs of them."""
+
+    kind: str = key(Rule(choices=("logmel", "mfcc")))
+    window_ms: float = key(POSITIVE)
+    hop_ms: float = key(POSITIVE)
+    bands: int = key(COUNT)
+    coefficients: int = key(COUNT)
+    seconds: float = key(POSITIVE)
+
+
+@dataclass
+class DataConfig:
+    """A data set, its variant, its validation split and its train-time augmentation."""
+
+    name: str = key()
+    variant: str | None = key()
+    path: str | None = key(machine=True)
+    input_size: int | None = key(COUNT)
+    validation: float = key(Rule(above=0, below=1))
+    split_seed: int = key(NOT_NEGATIVE)
+    augment: bool = key()
+    shift_steps: int = key(NOT_NEGATIVE)
+    shift_features: int = key(NOT_NEGATIVE)
+    noise: float = key(NOT_NEGATIVE)
+    features: FeatureConfig | None = key()
+
+
+@dataclass
+class CellConfig:
+    """The recurrent cell; a null rank means full rank."""
+
+    name: str = key(Rule(choices=("fastrnn", "fastgrnn", "ugrnn", "gru", "lstm")))
+    hidden_size: int = key(COUNT)
+    num_layers: int = key(COUNT)
+    wRank: int | None = key(COUNT)
+    uRank: int | None = key(COUNT)
+    gate_nonlinearity: str | None = key(Rule(choices=NONLINEARITIES))
+    update_nonlinearity: str = key(Rule(choices=NONLINEARITIES))
+    bidirectional: bool = key()
+    dropout: float = key(SHARE)
+    reset_after: bool | None = key()
+    backend: str = key(Rule(choices=BACKENDS))
+
+
+@dataclass
+class ScheduleConfig:
+    """How weights become zero: never (`dense`) or in three phases; wSparsity and uSparsity override sparsity."""
+
+    name: str = key(Rule(choices=("three_phase", "dense")))
+    sparsity: float = key(SHARE)
+    wSparsity: float | None = key(SHARE)
+    uSparsity: float | None = key(SHARE)
+    cut: str = key(Rule(choices=("ramp", "step")))
+    trim_every: int = key(COUNT)
+
+
+@dataclass
+class TrainConfig:
+    """Optimiser, learning-rate schedule and guards."""
+
+    epochs: int = key(COUNT)
+    batch_size: int = key(COUNT)
+    lr: float = key(POSITIVE)
+    lr_schedule: str = key(Rule(choices=("constant", "step", "cosine")))
+    lr_step_epochs: int = key(COUNT)
+    lr_gamma: float = key(Rule(above=0, at_most=1))
+    weight_decay: float = key(NOT_NEGATIVE)
+    label_smoothing: float = key(SHARE)
+    clip_norm: float | None = key(POSITIVE)
+    patience: int | None = key(COUNT)
+    device: str = key(Rule(choices=("auto", "cpu", "cuda")), machine=True)
+    threads: int | None = key(COUNT, machine=True)
+    checkpoint_seconds: float = key(NOT_NEGATIVE, machine=True)
+
+
+@dataclass
+class QuantConfig:
+    """Bit widths of the integer model whose size is reported."""
+
+    weight_bits: int = key(Rule(at_least=2, at_most=16))
+    activation_bits: int = key(Rule(at_least=8, at_most=16))
+
+
+@dataclass
+class BudgetConfig:
+    """Limits of the chip, null for none: bytes of flash and RAM, multiply-accumulates of one inference."""
+
+    name: str = key()
+    flash_bytes: int | None = key(COUNT)
+    ram_bytes: int | None = key(COUNT)
+    macs: int | None = key(COUNT)
+
+
+@dataclass
+class LoggerConfig:
+    """Where curves go besides record.json; never part of a run's identity."""
+
+    name: str = key(Rule(choices=("csv", "wandb", "tensorboard", "none")))
+    project: str = key()
+    entity: str | None = key()
+    group: str | None = key()
+    tags: list[str] = key()
+    mode: str = key(Rule(choices=("offline", "online")))
+
+
+@dataclass
+class Config:
+    """The whole configuration, one group an attribute."""
+
+    seed: int = key(NOT_NEGATIVE)
+    run: str | None = key(machine=True)
+    outputs_dir: str = key(machine=True)
+    progress: bool = key(machine=True)
+    task: TaskConfig = key(machine=True)
+    data: DataConfig = key()
+    cell: CellConfig = key()
+    schedule: ScheduleConfig = key()
+    train: TrainConfig = key()
+    quant: QuantConfig = key()
+    budget: BudgetConfig = key()
+    logger: LoggerConfig = key(machine=True)

@@ -1,0 +1,113 @@
+"""The arrays every other layer works on, and the checks a set must pass before anything is trained on it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesearch.errors import DataError
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples x (N, T, D) with labels y (N,) in 0..C-1; `groups` (N,) names each example's speaker or subject."""
+
+    x: Floats
+    y: Ints
+    groups: npt.NDArray[np.str_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> "Split":
+        """Return the given rows as a new split."""
+        return Split(self.x[rows], self.y[rows], None if self.groups is None else self.groups[rows])
+
+
+@dataclass(frozen=True)
+class RawData:
+    """What a reader delivers: training and test rows, a validation split only where the set defines one.
+
+    `background` is the value of empty input, for shifts: one number, one a feature (D,), or None to repeat the edge.
+    `subset_of` says of what complete set the rows are a part.
+    """
+
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    validation: Split | None = None
+    background: float | None = None
+    subset_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Checked splits in raw units, with the mean and standard deviation (D,) of the training rows."""
+
+    name: str
+    variant: str | None
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...]
+    mean: Floats
+    std: Floats
+    background: float | None = None
+    subset_of: str | None = None
+    notes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """T, frames of a sequence."""
+        return int(self.train.x.shape[1])
+
+    @property
+    def input_size(self) -> int:
+        """D, features of a frame."""
+        return int(self.train.x.shape[2])
+
+    @property
+    def classes(self) -> int:
+        """C, number of classes."""
+        return len(self.class_names)
+
+
+def statistics(x: Floats) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation (D,) over rows and steps; a constant feature gets standard deviation 1."""
+    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
+    std = rows.std(axis=0)
+    std[std < 1e-6] = 1.0
+    return rows.mean(axis=0).astype(np.float32), std.astype(np.float32)
+
+
+def check_rows(where: str, split: Split) -> None:
+    """Raise `DataError` unless `split` is finite, rectangular and has a label a row."""
+    if split.x.ndim != 3 or 0 in split.x.shape:
+        raise DataError(f"{where} must be (examples, steps, features) with none of them 0, got {split.x.shape}; check the file")
+    if split.y.shape != (len(split.x),):
+        raise DataError(f"{where} must have one label a row, got {split.y.shape} labels for {len(split.x)} rows; check the file")
+    if not np.isfinite(split.x).all():
+        row = int(np.flatnonzero(~np.isfinite(split.x).all(axis=(1, 2)))[0])
+        raise DataError(f"{where} must hold finite numbers, got NaN or infinity in row {row}; remove or repair the row")
+
+
+def check_labels(train: Split, test: Split, class_names: tuple[str, ...]) -> None:
+    """Raise `DataError` unless labels are 0..C-1 with every class in the training rows and none new in the test rows."""
+    present = np.unique(train.y)
+    classes = len(class_names)
+    if classes < 2:
+        raise DataError(f"training needs at least two classes, got {classes}; check the labels")
+    if present[0] < 0 or present[-1] >= classes:
+        raise DataError(f"labels must lie in 0..{classes - 1}, got {present[0]}..{present[-1]}; renumber the labels")
+    missing = sorted(set(range(classes)) - set(present.tolist()))
+    if missing:
+        raise DataError(
+            f"every label from 0 to {classes - 1} must occur in the training rows, got none of "
+            f"{', '.join(map(str, missing))}; renumber the labels without gaps or add rows"
+        )
+    unknown = sorted(set(np.unique(test.y).tolist()) - set(range(classes)))
+    if unknown:
+        raise DataError(f"test labels must occur in the training rows, got {unknown[0]}; add training rows of that class")

@@ -1,0 +1,62 @@
+"""The validation split, taken from training rows: seeded, stratified by class, whole speakers or subjects together."""
+
+import numpy as np
+
+from edgesearch.data.dataset import Split
+from edgesearch.errors import DataError
+
+
+def split_validation(train: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Return (training, validation) rows of `train`.
+
+    Args:
+        train: all training rows.
+        share: wanted fraction of rows in the validation split, in (0, 1).
+        seed: decides which rows; the same seed always gives the same rows.
+
+    With groups, whole groups move, picked one by one so that every class comes as near to its share as it can.
+    Rows keep their order.
+
+    Raises:
+        DataError: a class would be left without a training or a validation row.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = _by_class(train, share, rng) if train.groups is None else _by_group(train, share, rng)
+    rest = ~chosen
+    for label in np.unique(train.y):
+        of_class = train.y == label
+        if not (of_class & chosen).any() or not (of_class & rest).any():
+            raise DataError(
+                f"each class needs a training and a validation row, got {int(of_class.sum())} rows of class {label}; "
+                "add rows or change data.validation or data.split_seed"
+            )
+    return train.take(np.flatnonzero(rest)), train.take(np.flatnonzero(chosen))
+
+
+def _by_class(train: Split, share: float, rng: np.random.Generator) -> np.ndarray:
+    chosen = np.zeros(len(train), dtype=bool)
+    for label in np.unique(train.y):
+        rows = rng.permutation(np.flatnonzero(train.y == label))
+        chosen[rows[: max(1, round(share * len(rows)))]] = True
+    return chosen
+
+
+def _by_group(train: Split, share: float, rng: np.random.Generator) -> np.ndarray:
+    assert train.groups is not None
+    names, group = np.unique(train.groups, return_inverse=True)
+    if len(names) < 2:
+        raise DataError("a validation split by speaker or subject needs at least 2 of them, got 1; add rows of another")
+    counts = np.zeros((len(names), int(train.y.max()) + 1))
+    np.add.at(counts, (group, train.y), 1)
+    target = share * counts.sum(axis=0)
+    order = rng.permutation(len(names))
+    taken: list[int] = []
+    total = np.zeros_like(target)
+    while len(taken) < len(names) - 1:
+        gaps = {g: np.abs(total + counts[g] - target).sum() for g in order if g not in taken}
+        best = min(gaps, key=lambda g: gaps[g])
+        if taken and gaps[best] >= np.abs(total - target).sum():
+            break
+        taken.append(int(best))
+        total += counts[best]
+    return np.isin(group, taken)

@@ -1,0 +1,83 @@
+"""Run folders: where a run lives, whose it is just now, and what it left behind."""
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from edgesearch.config import Config, config_hash, load_config
+from edgesearch.errors import ModelFileError, RunInUseError
+from edgesearch.report.record import Record, read_record, write_text
+
+
+class RunFolder:
+    """The files of one run, outputs/DATA/CELL/HASH."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, config: Config, content: str | None) -> "RunFolder":
+        """Return the folder that belongs to a config; `content` is the digest of the user's own data files."""
+        return cls(Path(config.outputs_dir) / config.data.name / config.cell.name / config_hash(config, content))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of last.ckpt and best.ckpt."""
+        return self.path / "checkpoints"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; the lock goes with the process, however it ends.
+
+        Raises:
+            RunInUseError: another process holds it.
+        """
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunInUseError(
+                    f"a run folder belongs to one process at a time, and another one is working in {self.path}; "
+                    "wait for it or change a setting"
+                ) from error
+            yield
+
+    def finished(self) -> Record | None:
+        """Return the record if the run is finished."""
+        record = read_record(self.path)
+        return record if record is not None and record["status"] == "finished" else None
+
+    def write_config(self, config: Config) -> None:
+        """Write config.yaml."""
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+
+    def config(self) -> Config:
+        """Read config.yaml back."""
+        return load_config(self.path / "config.yaml")
+
+    def save_best(self, state_dict: dict[str, Tensor]) -> None:
+        """Write checkpoints/best.ckpt, the chosen epoch's weights."""
+        partial = self.checkpoints / "best.partial"
+        torch.save({"state_dict": state_dict}, partial)
+        partial.replace(self.checkpoints / "best.ckpt")
+
+    def load_best(self) -> dict[str, Tensor]:
+        """Read the chosen weights, without unpickling anything but tensors.
+
+        Raises:
+            ModelFileError: the file is missing or damaged.
+        """
+        path = self.checkpoints / "best.ckpt"
+        try:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+            return dict(stored["state_dict"])
+        except FileNotFoundError as error:
+            raise ModelFileError(f"a finished run has {path}, which is missing; run its training again") from error
+        except Exception as error:  # (torch.load raises many unrelated types)  # noqa: BLE001
+            raise ModelFileError(f"{path} is damaged ({str(error).splitlines()[0]}); run its training again") from error

@@ -1,0 +1,83 @@
+"""task=train: data, spec, training, measurement, record."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from edgesearch.budget import Widths, model_size, over_budget
+from edgesearch.cells.spec import ModelSpec, model_spec
+from edgesearch.config import Config
+from edgesearch.data import Dataset, load_dataset, source_digest
+from edgesearch.errors import ConfigError, EdgesearchError
+from edgesearch.pipeline.folder import RunFolder
+from edgesearch.pipeline.measured import measured
+from edgesearch.report.loggers import open_loggers
+from edgesearch.report.progress import TrainingProgress
+from edgesearch.report.record import Record, write_record
+from edgesearch.report.tables import summary
+from edgesearch.training.fit import fit
+
+
+def train(config: Config) -> Record:
+    """Train the configured run, or reuse it if it is finished; print its table and return its record.
+
+    Raises:
+        EdgesearchError: bad config or data, a budget that cannot hold the model, a training that failed.
+    """
+    folder = RunFolder.of(config, source_digest(config.data))
+    record = folder.finished()
+    console = Console()
+    if record is None:
+        dataset = load_dataset(config.data)
+        spec = spec_for(config, dataset)
+        exceeded = over_budget(model_size(spec, Widths.of(config.quant)), config.budget)
+        if exceeded:
+            raise ConfigError(exceeded[0])
+        with folder.locked():
+            record = folder.finished() or _run(config, dataset, spec, folder)
+    else:
+        console.print(f"finished before, nothing to train: {folder.path}")
+    console.print(summary(record, str(folder.path)))
+    return record
+
+
+def spec_for(config: Config, dataset: Dataset) -> ModelSpec:
+    """Return the spec of the configured cell on the shape of `dataset`."""
+    return model_spec(
+        config.cell, config.schedule, steps=dataset.steps, input_size=dataset.input_size, classes=dataset.classes
+    )
+
+
+def _run(config: Config, dataset: Dataset, spec: ModelSpec, folder: RunFolder) -> Record:
+    started = time.monotonic()
+    folder.write_config(config)
+    loggers = open_loggers(config, folder.path)
+    record: Record | None = None
+    try:
+        with TrainingProgress(f"{spec.cell} on {dataset.name}", config.train.epochs, config.progress) as progress:
+            fitted = fit(config, dataset, spec, folder.checkpoints / "last.ckpt", _to_all([progress, *loggers]))
+        folder.save_best(fitted.state_dict)
+        record = measured(config, dataset, spec, fitted, folder)
+        record["wall_seconds"] = time.monotonic() - started
+        write_record(folder.path, record)
+    except EdgesearchError as error:
+        write_record(folder.path, {"status": "failed", "error": str(error), "config_hash": folder.path.name})
+        raise
+    finally:
+        for logger in loggers:
+            logger.finish(record)
+    return record
+
+
+class _Listener(Protocol):
+    def epoch(self, row: dict[str, Any]) -> None: ...
+
+
+def _to_all(listeners: Sequence[_Listener]) -> Callable[[dict[str, Any]], None]:
+    def tell(row: dict[str, Any]) -> None:
+        for listener in listeners:
+            listener.epoch(row)
+
+    return tell

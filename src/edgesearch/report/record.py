@@ -1,0 +1,44 @@
+"""record.json: everything downstream reads about a run."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from edgesearch.errors import ModelFileError
+
+Record = dict[str, Any]
+NAME = "record.json"
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write record.json under a temporary name, flush it to disk and rename it."""
+    write_text(folder / NAME, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file atomically."""
+    partial = path.with_suffix(path.suffix + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_record(folder: Path) -> Record | None:
+    """Return the record of a run folder, or None where there is none yet.
+
+    Raises:
+        ModelFileError: the file is not a record.
+    """
+    path = folder / NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ModelFileError(f"{path} is not JSON ({error}); delete it and run the command again") from error
+    if not isinstance(record, dict) or "status" not in record:
+        raise ModelFileError(f"{path} is not a run record; delete it and run the command again")
+    return record

@@ -1,0 +1,137 @@
+"""The training's callbacks, in the order in which they run at the end of an epoch:
+
+three-phase schedule, choice of the best epoch and history, early stopping, checkpoints.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from edgesearch.cells.spec import ModelSpec
+from edgesearch.compress.threshold import keep_largest, meets, nonzeros, sparse_tensors
+from edgesearch.training.module import SequenceClassifier, learning_rate
+from edgesearch.training.phases import Phases
+
+Row = dict[str, float | int | str]
+
+
+class ThreePhase(pl.Callback):
+    """Applies the phases to the sparse tensors after every optimiser step. Masks are part of the checkpoint."""
+
+    def __init__(self, spec: ModelSpec, phases: Phases, model: torch.nn.Module) -> None:
+        self.phases = phases
+        self._tensors = sparse_tensors(spec) if phases.active else ()
+        parameters = dict(model.named_parameters())
+        self._weights = [parameters[t.name] for t in self._tensors]
+        self._masks: list[Tensor] = []
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        """Trim on the phase's trimming steps; between them and afterwards keep the support."""
+        if not self._tensors or self.phases.at(step) == "dense":
+            return
+        if self.phases.trims(step):
+            self._masks = [
+                keep_largest(w, self.phases.kept(t, step)) for t, w in zip(self._tensors, self._weights, strict=True)
+            ]
+        torch._foreach_mul_(self._weights, self._masks)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Move restored masks to the weights' device."""
+        self._masks = [mask.to(w) for mask, w in zip(self._masks, self._weights, strict=False)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The masks, by tensor name."""
+        return {t.name: mask for t, mask in zip(self._tensors, self._masks, strict=False)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the masks."""
+        self._masks = [state_dict[t.name] for t in self._tensors if t.name in state_dict]
+
+
+class BestEpoch(pl.Callback):
+    """Keeps the history and the weights of the best epoch among those that meet the sparsity.
+
+    Best is the highest validation accuracy, then the lowest validation loss; test data is not seen here.
+    """
+
+    def __init__(self, spec: ModelSpec, phases: Phases, on_epoch: Callable[[Row], None]) -> None:
+        self.history: list[Row] = []
+        self.best: dict[str, Any] = {}
+        self._tensors = sparse_tensors(spec) if phases.active else ()
+        self._phases, self._on_epoch = phases, on_epoch
+        self._started = time.monotonic()
+        self._seconds_before = 0.0
+        self.resumed_at: int | None = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Append the epoch's row and compare it with the best so far."""
+        assert isinstance(pl_module, SequenceClassifier)
+        epoch = trainer.current_epoch
+        phase = self._phases.at((epoch + 1) * pl_module.steps_per_epoch - 1)
+        row: Row = {
+            "epoch": epoch,
+            "phase": phase,
+            "learning_rate": learning_rate(pl_module.config, epoch),
+            "train_loss": pl_module.train_loss,
+            "val_loss": pl_module.val_loss,
+            "val_accuracy": pl_module.val_accuracy,
+            "nonzeros": nonzeros(pl_module.model),
+            "seconds": self._seconds_before + time.monotonic() - self._started,
+        }
+        self.history.append(row)
+        rank = [pl_module.val_accuracy, -pl_module.val_loss]
+        if (not self.best or rank > self.best["rank"]) and meets(pl_module.model, self._tensors):
+            weights = {name: value.detach().clone() for name, value in pl_module.model.state_dict().items()}
+            self.best = {"epoch": epoch, "rank": rank, "state_dict": weights}
+        self._on_epoch(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """History and best weights."""
+        return {"history": self.history, "best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore them and report the rows already done; the clock goes on where it stood."""
+        self.history, self.best = state_dict["history"], state_dict["best"]
+        self.resumed_at = len(self.history)
+        for row in self.history:
+            self._on_epoch(row)
+        self._seconds_before = float(self.history[-1]["seconds"]) if self.history else 0.0
+
+
+class EarlyStop(pl.Callback):
+    """Stops after `patience` epochs without a better one, counted only once the last phase has begun."""
+
+    def __init__(self, patience: int, best: BestEpoch, phases: Phases) -> None:
+        self._patience, self._best, self._phases = patience, best, phases
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare the epoch with the best one."""
+        assert isinstance(pl_module, SequenceClassifier)
+        last_phase = math.ceil(self._phases.retrain_from / pl_module.steps_per_epoch) if self._phases.active else 0
+        best = max(self._best.best.get("epoch", last_phase), last_phase)
+        if trainer.current_epoch - best >= self._patience:
+            trainer.should_stop = True
+
+
+class Checkpoints(pl.Callback):
+    """Writes checkpoints/last.ckpt at the end and at most every `seconds`, under a temporary name that is renamed when complete."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self._path, self._seconds = path, seconds
+        self._written = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if it is time."""
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if last or time.monotonic() - self._written >= self._seconds:
+            partial = self._path.with_suffix(".partial")
+            trainer.save_checkpoint(partial)
+            partial.replace(self._path)
+            self._written = time.monotonic()

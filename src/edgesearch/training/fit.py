@@ -1,0 +1,90 @@
+"""Config, data and spec in; trained weights and history out."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from edgesearch.cells.classifier import build_classifier
+from edgesearch.cells.spec import ModelSpec
+from edgesearch.config import Config
+from edgesearch.data.dataset import Dataset
+from edgesearch.errors import TrainingError
+from edgesearch.training.callbacks import BestEpoch, Checkpoints, EarlyStop, Row, ThreePhase
+from edgesearch.training.datamodule import SequenceData
+from edgesearch.training.module import SequenceClassifier
+from edgesearch.training.phases import Phases
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The best epoch's weights, its number (from 0), a row an epoch, and the epoch training was resumed at."""
+
+    state_dict: dict[str, Tensor]
+    epoch: int
+    history: list[Row]
+    resumed_at: int | None
+
+
+def fit(
+    config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_epoch: Callable[[Row], None]
+) -> Fitted:
+    """Train a classifier, going on from `checkpoint` where that file exists.
+
+    Args:
+        config: the checked configuration.
+        dataset: training and validation rows are used.
+        spec: what to build.
+        checkpoint: where the state of an unfinished training is kept.
+        on_epoch: called with each epoch's row; a resumed training first gives it the rows already done.
+
+    Raises:
+        TrainingError: the loss is not finite, or no epoch met the sparsity.
+    """
+    _quiet()
+    torch.manual_seed(config.seed)
+    model = build_classifier(spec, config.cell.backend)
+    data = SequenceData(dataset, config.data, config.train.batch_size, config.seed)
+    module = SequenceClassifier(
+        model,
+        spec.classes,
+        config.train,
+        seed=config.seed,
+        steps_per_epoch=data.steps_per_epoch,
+        steps_per_chunk=data.steps_per_chunk,
+    )
+    phases = Phases.of(config.schedule, config.train.epochs * data.steps_per_epoch)
+    best = BestEpoch(spec, phases, on_epoch)
+    callbacks: list[pl.Callback] = [ThreePhase(spec, phases, model), best]
+    if config.train.patience is not None:
+        callbacks.append(EarlyStop(config.train.patience, best, phases))
+    callbacks.append(Checkpoints(checkpoint, config.train.checkpoint_seconds))
+    trainer = pl.Trainer(
+        accelerator={"cuda": "gpu"}.get(config.train.device, config.train.device),
+        devices=1,
+        max_epochs=config.train.epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    if not best.best:
+        raise TrainingError(
+            f"one epoch must end with the sparsity reached, got none in {config.train.epochs} epochs; raise train.epochs"
+        )
+    return Fitted(best.best["state_dict"], best.best["epoch"], best.history, best.resumed_at)
+
+
+def _quiet() -> None:
+    """Silence Lightning's advice on loaders and hardware, none of which applies to data in memory."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")

@@ -1,0 +1,125 @@
+"""The LightningModule: several optimiser steps a Lightning batch, so that bookkeeping costs nothing per step."""
+
+import math
+from typing import Protocol, runtime_checkable
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics.classification import MulticlassAccuracy
+
+from edgesearch.config import TrainConfig
+from edgesearch.data.batches import Batch
+from edgesearch.errors import TrainingError
+
+
+@runtime_checkable
+class StepCallback(Protocol):
+    """A callback that acts after every optimiser step."""
+
+    def after_step(self, step: int) -> None:
+        """Called with the number of the step just taken, from 0."""
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """Return the learning rate of an epoch: constant, lowered by `lr_gamma` in steps, or half a cosine to nearly zero."""
+    if config.lr_schedule == "step":
+        return float(config.lr * config.lr_gamma ** (epoch // config.lr_step_epochs))
+    if config.lr_schedule == "cosine":
+        return float(config.lr * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs)))
+    return config.lr
+
+
+class SequenceClassifier(pl.LightningModule):
+    """Trains a classifier with Adam and cross-entropy.
+
+    Args:
+        model: logits (B, C) from sequences (T, B, D).
+        classes: C.
+        config: optimiser settings.
+        seed: with the epoch, decides what dropout draws.
+        steps_per_epoch: optimiser steps of one epoch.
+        steps_per_chunk: optimiser steps of one Lightning batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: int,
+        config: TrainConfig,
+        *,
+        seed: int,
+        steps_per_epoch: int,
+        steps_per_chunk: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.config, self.seed = config, seed
+        self.steps_per_epoch, self.steps_per_chunk = steps_per_epoch, steps_per_chunk
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+        self.losses: list[Tensor] = []
+        self.val_loss = math.nan
+        self.val_accuracy = math.nan
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam over every parameter, the head included."""
+        return torch.optim.Adam(self.model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True)
+
+    def on_train_epoch_start(self) -> None:
+        """Set the epoch's learning rate and its random state, which dropout draws from."""
+        torch.manual_seed(self.seed * 1_000_003 + self.trainer.current_epoch)
+        self.losses = []
+
+    def training_step(self, batch: list[Batch], batch_idx: int) -> None:
+        """Take one optimiser step a batch of the chunk.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        optimizer.param_groups[0]["lr"] = learning_rate(self.config, self.trainer.current_epoch)
+        callbacks = [c for c in self.trainer.callbacks if isinstance(c, StepCallback)]  # type: ignore[attr-defined]
+        parameters = list(self.model.parameters())
+        first = self.trainer.current_epoch * self.steps_per_epoch + batch_idx * self.steps_per_chunk
+        losses = []
+        for step, (x, y) in enumerate(batch, start=first):
+            optimizer.zero_grad(set_to_none=True)
+            loss = cross_entropy(self.model(x), y, label_smoothing=self.config.label_smoothing)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self.config.clip_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+            optimizer.step()
+            for callback in callbacks:
+                callback.after_step(step)
+            losses.append(loss.detach())
+        self._check(torch.stack(losses), first)
+        self.losses += losses
+
+    def _check(self, losses: Tensor, first: int) -> None:
+        finite = torch.isfinite(losses)
+        if not finite.all():
+            step = first + int(torch.nonzero(~finite)[0])
+            raise TrainingError(
+                f"the loss must stay finite, got {losses[step - first].item()} at step {step} (epoch "
+                f"{step // self.steps_per_epoch}); lower train.lr={self.config.lr:g} or set train.clip_norm=1"
+            )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure loss and accuracy on the whole validation split at once."""
+        x, y = batch
+        logits = self.model(x)
+        self.val_loss = float(cross_entropy(logits, y))
+        self.accuracy.update(logits, y)
+
+    def on_validation_epoch_end(self) -> None:
+        """Keep the epoch's validation accuracy."""
+        self.val_accuracy = float(self.accuracy.compute())
+        self.accuracy.reset()
+
+    @property
+    def train_loss(self) -> float:
+        """Mean training loss of the epoch."""
+        return float(torch.stack(self.losses).mean()) if self.losses else math.nan
