@@ -2,7 +2,9 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from edgesearch.config import typed_config
 from edgesearch.config.load import unknown_key
-from edgesearch.errors import EdgesearchError
+from edgesearch.errors import EdgesearchError, EdgesearchWarning
 
 _PACKAGE = Path(__file__).parent
 _INSTALLED = _PACKAGE / "conf"
@@ -34,6 +36,7 @@ def _app(tree: DictConfig) -> None:
 
 def main() -> None:
     """Run the command; errors made on purpose become one line on standard error and an exit code."""
+    warnings.showwarning = _show_warning
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         _app()
         return
@@ -46,6 +49,14 @@ def main() -> None:
         sys.exit(_complain(_composition_error(error), 2))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted; the same command goes on from the last checkpoint", 130))
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Print warnings made on purpose as one line; others, of libraries, as Python would."""
+    if issubclass(category, EdgesearchWarning):
+        _complain(f"warning: {message}", 0)
+    else:
+        print(warnings.formatwarning(message, category, *place[:2]), file=sys.stderr, end="")
 
 
 def _complain(message: str, code: int) -> int:

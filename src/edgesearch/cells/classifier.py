@@ -14,12 +14,15 @@ class Classifier(nn.Module):
         rnn: the recurrent layers.
         classes: C.
 
-    The head starts from N(0, 1), as in the reference project; unlike there it is trained.
+    The head starts from N(0, 1), as in the reference project; unlike there it is trained. `input_mean` and `input_std`
+    (T * D,) are set by `load_edgeml` where the files hold them; `forward` expects input that is normalised already.
     """
 
     def __init__(self, rnn: RNN, classes: int) -> None:
         super().__init__()
         self.rnn = rnn
+        self.input_mean: Tensor | None = None
+        self.input_std: Tensor | None = None
         width = rnn.hidden_size * rnn.directions
         like = next(rnn.parameters())
         self.FC = nn.Parameter(torch.randn(width, classes, device=like.device, dtype=like.dtype))

@@ -1,6 +1,6 @@
 """The arrays every other layer works on, and the checks a set must pass before anything is trained on it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +57,7 @@ class Dataset:
     std: Floats
     background: float | None = None
     subset_of: str | None = None
-    notes: dict[str, int] = field(default_factory=dict)
+
 
     @property
     def steps(self) -> int:

@@ -5,13 +5,19 @@ from collections.abc import Callable
 from typing import cast
 
 from edgesearch.config import DataConfig
-from edgesearch.data.dataset import Dataset, RawData, check_labels, check_rows, statistics
+from edgesearch.data.dataset import Dataset, RawData, Split, check_labels, check_rows, statistics
 from edgesearch.data.split import split_validation
 from edgesearch.errors import ConfigError
 
 _READERS = {
     "digits": ("digits", "load_digits", (None,)),
     "usps10": ("usps", "load_usps10", ("esl", "libsvm")),
+    "har2": ("har", "load_har2", ("full", "9ch_subset", "totalacc")),
+    "har6": ("har", "load_har6", ("full", "9ch_subset", "totalacc")),
+    "fsdd": ("fsdd", "load_fsdd", (None,)),
+    "gsc12_small": ("speech_commands", "load_gsc12_small", (None,)),
+    "gsc12": ("speech_commands", "load_gsc12", (None,)),
+    "npy": ("npy", "load_npy_data", (None,)),
 }
 
 
@@ -26,10 +32,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     check_rows(f"data={config.name} training data", raw.train)
     check_rows(f"data={config.name} test data", raw.test)
     check_labels(raw.train, raw.test, raw.class_names)
-    if raw.validation is None:
-        train, validation = split_validation(raw.train, config.validation, config.split_seed)
-    else:
-        train, validation = raw.train, raw.validation
+    train, validation = _with_validation(config, raw)
     mean, std = statistics(train.x)
     return Dataset(
         name=config.name,
@@ -43,6 +46,22 @@ def load_dataset(config: DataConfig) -> Dataset:
         background=raw.background,
         subset_of=raw.subset_of,
     )
+
+
+def _with_validation(config: DataConfig, raw: RawData) -> tuple[Split, Split]:
+    if (raw.validation is None) == (config.validation is None):
+        found = "brings its own" if raw.validation else "has none of its own"
+        remedy = "null" if raw.validation else "0.1"
+        raise ConfigError(
+            f"data.validation must be null if and only if the data set brings a validation split; data={config.name} "
+            f"{found}, got data.validation={config.validation}; set data.validation={remedy}"
+        )
+    if raw.validation is not None:
+        check_rows(f"data={config.name} validation data", raw.validation)
+        return raw.train, raw.validation
+    assert config.validation is not None
+    train = raw.train if config.validation_by == "group" else Split(raw.train.x, raw.train.y)
+    return split_validation(train, config.validation, config.split_seed)
 
 
 def _reader(config: DataConfig) -> Callable[[DataConfig], RawData]:

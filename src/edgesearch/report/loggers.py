@@ -50,5 +50,7 @@ def open_loggers(config: Config, folder: Path) -> list[MetricLogger]:
 
         loggers.append(WandbLogger(config, folder))
     elif config.logger.name == "tensorboard":
-        pass
+        from edgesearch.report.tensorboard_logger import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(folder))
     return loggers

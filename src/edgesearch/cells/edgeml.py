@@ -1,0 +1,141 @@
+"""Saved models of Microsoft EdgeML's FastCells: folders of .npy files, read and written without pickle.
+
+There each gate has its own matrix file; here the gates of a cell lie side by side in one matrix. The file names and
+equations are those of EdgeML's PyTorch FastCells (Kusupati et al., NeurIPS 2018).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edgesearch.cells.cell import RNNCell
+from edgesearch.cells.classifier import Classifier
+from edgesearch.cells.nonlinear import Function
+from edgesearch.cells.rnn import RNNS
+from edgesearch.cells.spec import KINDS, CellKind
+from edgesearch.errors import ModelFileError
+
+Array = npt.NDArray[np.floating]
+
+
+def load_edgeml(
+    folder: str | Path,
+    cell: str,
+    gate_nonlinearity: str | Function | None = "sigmoid",
+    update_nonlinearity: str | Function = "tanh",
+) -> Classifier:
+    """Return the classifier on sequences (T, B, D) whose files lie in `folder`.
+
+    Args:
+        folder: holds the .npy files; W and U are full or low rank independently, as their files say.
+        cell: fastrnn, fastgrnn, ugrnn, gru or lstm; the files do not tell.
+        gate_nonlinearity: the gate's nonlinearity at training time; ignored for fastrnn.
+        update_nonlinearity: the candidate's.
+
+    `mean.npy` and `std.npy` (T * D each), if present, become `input_mean` and `input_std` of the classifier as
+    tensors; as in the reference the caller normalises, the classifier does not.
+
+    Raises:
+        ModelFileError: a file is missing, damaged, needs pickle or does not fit the others.
+    """
+    path = Path(folder)
+    if cell not in KINDS:
+        raise ModelFileError(f"cell must be one of {', '.join(KINDS)}, got {cell}; see the folder's origin")
+    kind = KINDS[cell]
+    state = _matrix(path, kind, "W") | _matrix(path, kind, "U")
+    state |= {name: _read(path, name).reshape(-1) for name in kind.biases}
+    state |= {name: _read(path, name).reshape(1, 1) for name, _ in kind.scalars}
+    FC, FCbias = _read(path, "FC"), _read(path, "FCbias").reshape(-1)
+    first, second = state.get("W", state.get("W1")), state.get("U", state.get("U1"))
+    assert first is not None
+    assert second is not None
+    rnn = RNNS[cell](
+        first.shape[0],
+        second.shape[0],
+        wRank=first.shape[1] if "W1" in state else None,
+        uRank=second.shape[1] if "U1" in state else None,
+        gate_nonlinearity=gate_nonlinearity,
+        update_nonlinearity=update_nonlinearity,
+        **({"reset_after": False} if cell == "gru" else {}),
+    )
+    model = Classifier(rnn, FCbias.size).to(torch.from_numpy(FC).dtype)
+    named = {f"rnn.cells.0.{name}": value for name, value in state.items()} | {"FC": FC, "FCbias": FCbias}
+    try:
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in named.items()})
+    except RuntimeError as error:
+        raise ModelFileError(f"the files of {path} do not fit together: {' '.join(str(error).split())}") from error
+    if (path / "mean.npy").is_file():
+        model.input_mean = torch.from_numpy(_read(path, "mean").reshape(-1))
+        model.input_std = torch.from_numpy(_read(path, "std").reshape(-1))
+    return model
+
+
+def save_edgeml(
+    model: Classifier, folder: str | Path, mean: npt.ArrayLike | None = None, std: npt.ArrayLike | None = None
+) -> None:
+    """Write the files of a classifier, with `mean` and `std` (T * D each) beside them if given.
+
+    Raises:
+        ModelFileError: the model has more than one layer or direction, or is a GRU that resets after the product.
+    """
+    cells = list(model.rnn.cells)
+    if len(cells) != 1:
+        raise ModelFileError(f"the EdgeML format holds one layer in one direction, got {len(cells)}; set cell.num_layers=1")
+    cell = cells[0]
+    assert isinstance(cell, RNNCell)
+    if cell.spec.reset_after:
+        raise ModelFileError("an EdgeML GRU resets before the product, got reset_after=True; set cell.reset_after=false")
+    arrays = {name: p.detach().cpu().numpy() for name, p in cell.named_parameters()}
+    files = {name: arrays[name].reshape(1, -1) for name in cell.kind.biases}
+    files |= {name: arrays[name].reshape(1, 1) for name, _ in cell.kind.scalars}
+    files |= _gate_files(cell.kind, "W", arrays) | _gate_files(cell.kind, "U", arrays)
+    files |= {"FC": model.FC.detach().cpu().numpy(), "FCbias": model.FCbias.detach().cpu().numpy().reshape(1, -1)}
+    if mean is not None and std is not None:
+        files |= {"mean": np.asarray(mean), "std": np.asarray(std)}
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    for name, array in files.items():
+        partial = path / f".{name}.partial"
+        with partial.open("wb") as file:
+            np.save(file, array.astype(np.float32), allow_pickle=False)
+        partial.replace(path / f"{name}.npy")
+
+
+def _matrix(path: Path, kind: CellKind, name: str) -> dict[str, Array]:
+    """Return {name: full} or {name1: first factor, name2: second factors side by side}."""
+    if kind.blocks == 1:
+        if (path / f"{name}.npy").is_file():
+            return {name: _read(path, name)}
+        return {f"{name}{k}": _read(path, f"{name}{k}") for k in (1, 2)}
+    gates = [_read(path, f"{name}{k + 1}") for k in range(kind.blocks)]
+    if len({gate.shape for gate in gates}) > 1:
+        raise ModelFileError(f"{path}/{name}1..{kind.blocks}.npy must have one shape, got {[g.shape for g in gates]}")
+    side_by_side = np.concatenate(gates, axis=1)
+    if (path / f"{name}.npy").is_file():
+        return {f"{name}1": _read(path, name), f"{name}2": side_by_side}
+    return {name: side_by_side}
+
+
+def _gate_files(kind: CellKind, name: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    low_rank = f"{name}1" in arrays
+    if kind.blocks == 1:
+        names = (f"{name}1", f"{name}2") if low_rank else (name,)
+        return {n: arrays[n] for n in names}
+    gates = np.split(arrays[f"{name}2" if low_rank else name], kind.blocks, axis=1)
+    shared = {name: arrays[f"{name}1"]} if low_rank else {}
+    return shared | {f"{name}{k + 1}": gate for k, gate in enumerate(gates)}
+
+
+def _read(path: Path, name: str) -> Array:
+    file = path / f"{name}.npy"
+    try:
+        array = np.load(file, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"an EdgeML folder of this cell holds {name}.npy, got none in {path}; check cell and folder") from error
+    except (ValueError, EOFError, OSError) as error:
+        raise ModelFileError(f"{file} must be a plain .npy array ({error}); save it again without pickle") from error
+    if array.ndim > 2 or not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+        raise ModelFileError(f"{file} must hold finite floats in at most 2 dimensions, got {array.dtype} {array.shape}")
+    return array

@@ -1,0 +1,102 @@
+"""Weights & Biases: the only module that imports wandb. Offline unless asked, and offline when the server is away."""
+
+import urllib.error
+import urllib.request
+import warnings
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from edgesearch.config import Config, identity
+from edgesearch.errors import EdgesearchWarning
+from edgesearch.report.record import Record
+
+PROBE_SECONDS = 4.0
+INIT_SECONDS = 8.0
+FINISH_SECONDS = 15.0
+
+
+class WandbLogger:
+    """One W&B run: config, curves by epoch, confusion matrix and size table.
+
+    A server that does not answer costs at most `PROBE_SECONDS` + `INIT_SECONDS` at the start and `FINISH_SECONDS` at
+    the end; the run's data is then complete in the folder and `wandb sync` uploads it.
+    """
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        settings = config.logger
+        options: dict[str, Any] = {
+            "project": settings.project,
+            "entity": settings.entity,
+            "group": settings.group or f"{config.data.name}-{config.cell.name}",
+            "job_type": config.task.name,
+            "tags": settings.tags,
+            "name": folder.name,
+            "config": identity(config),
+            "dir": str(folder),
+            "reinit": "create_new",
+        }
+        self._run = _online(options) if settings.mode == "online" else _offline(options)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Log the row at its epoch."""
+        self._run.log({name: value for name, value in row.items() if name != "epoch"}, step=row["epoch"])
+
+    def finish(self, record: Record | None) -> None:
+        """Log the record and close the run; a failed training closes it as failed."""
+        if record is not None:
+            self._log_record(record)
+        self._run.finish(exit_code=0 if record is not None else 1)
+
+    def _log_record(self, record: Record) -> None:
+        names = record["data"]["class_names"]
+        pairs = [(t, p, n) for t, row in enumerate(record["confusion"]) for p, n in enumerate(row)]
+        sizes = wandb.Table(
+            columns=["level", "flash_bytes", "ram_bytes"],
+            data=[[level, size["flash_bytes"], size["ram_bytes"]] for level, size in record["sizes"].items()],
+        )
+        matrix = wandb.plot.confusion_matrix(
+            y_true=list(chain.from_iterable([t] * n for t, _, n in pairs)),
+            preds=list(chain.from_iterable([p] * n for _, p, n in pairs)),
+            class_names=list(names),
+        )
+        self._run.log({"confusion": matrix, "sizes": sizes})
+        keys = ("epoch", "nonzeros", "parameters", "flash_bytes", "ram_bytes", "macs", "val_accuracy", "test_accuracy")
+        self._run.summary.update({key: record[key] for key in keys})
+
+
+def _offline(options: dict[str, Any]) -> wandb.Run:
+    return wandb.init(mode="offline", settings=wandb.Settings(silent=True), **options)
+
+
+def _online(options: dict[str, Any]) -> wandb.Run:
+    settings = wandb.Settings(
+        silent=True, init_timeout=INIT_SECONDS, login_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS
+    )
+    url = wandb.setup().settings.base_url
+    reason = _unreachable(url)
+    if reason is None:
+        try:
+            return wandb.init(mode="online", settings=settings, **options)
+        except (wandb.Error, TimeoutError) as error:
+            reason = str(error)
+    warnings.warn(
+        f"the W&B server {url} cannot be used ({' '.join(reason.split())}); logging offline to {options['dir']}/wandb, "
+        "upload it later with `wandb sync`",
+        EdgesearchWarning,
+        stacklevel=2,
+    )
+    return _offline(options)
+
+
+def _unreachable(url: str) -> str | None:
+    """Return why nothing answers at `url`, or None; any HTTP answer counts as life."""
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_SECONDS):  # noqa: S310  (the user's own server)
+            return None
+    except urllib.error.HTTPError:
+        return None
+    except OSError as error:
+        return str(error)
