@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -51,12 +51,19 @@ def main() -> None:
         sys.exit(_complain("interrupted; the same command goes on from the last checkpoint", 130))
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Print warnings made on purpose as one line; others, of libraries, as Python would."""
     if issubclass(category, EdgesearchWarning):
         _complain(f"warning: {message}", 0)
     else:
-        print(warnings.formatwarning(message, category, *place[:2]), file=sys.stderr, end="")
+        print(warnings.formatwarning(message, category, filename, lineno), file=sys.stderr, end="")
 
 
 def _complain(message: str, code: int) -> int:

@@ -37,6 +37,12 @@ class RNNCell(nn.Module, ABC):
     """
 
     kind: ClassVar[CellKind]
+    W: Tensor
+    W1: Tensor
+    W2: Tensor
+    U: Tensor
+    U1: Tensor
+    U2: Tensor
 
     def __init__(
         self,
@@ -53,7 +59,9 @@ class RNNCell(nn.Module, ABC):
     ) -> None:
         super().__init__()
         if backend not in BACKENDS:
-            raise ConfigError(f"cell.backend must be one of {', '.join(BACKENDS)}, got {backend}; set cell.backend=auto")
+            raise ConfigError(
+                f"cell.backend must be one of {', '.join(BACKENDS)}, got {backend}; set cell.backend=auto"
+            )
         self.spec = LayerSpec(self.kind, input_size, hidden_size, wRank, uRank, **options)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.gate = nonlinearity(gate_nonlinearity or "sigmoid")
@@ -124,6 +132,9 @@ class FastRNNCell(RNNCell):
     """c = u(x W + h U + B); h' = s(beta) h + s(alpha) c."""
 
     kind = KINDS["fastrnn"]
+    B: Tensor
+    alpha: Tensor
+    beta: Tensor
 
     def constants(self) -> tuple[Any, ...]:
         """B, s(alpha), s(beta)."""
@@ -141,6 +152,10 @@ class FastGRNNCell(RNNCell):
     """p = x W + h U; z = g(p + Bg); c = u(p + Bh); h' = z * h + (s(zeta) (1 - z) + s(nu)) * c."""
 
     kind = KINDS["fastgrnn"]
+    Bg: Tensor
+    Bh: Tensor
+    zeta: Tensor
+    nu: Tensor
 
     def constants(self) -> tuple[Any, ...]:
         """Bg, Bh, s(zeta), s(nu)."""
@@ -160,6 +175,8 @@ class UGRNNCell(RNNCell):
     """z = g(x W1 + h U1 + Bg); c = u(x W2 + h U2 + Bh); h' = z * h + (1 - z) * c."""
 
     kind = KINDS["ugrnn"]
+    Bg: Tensor
+    Bh: Tensor
 
     def constants(self) -> tuple[Any, ...]:
         """Both biases side by side."""
@@ -181,6 +198,10 @@ class GRUCell(RNNCell):
     """
 
     kind = KINDS["gru"]
+    Br: Tensor
+    Bg: Tensor
+    Bh: Tensor
+    Bhh: Tensor
 
     def __init__(self, input_size: int, hidden_size: int, *args: Any, reset_after: bool = True, **options: Any) -> None:
         super().__init__(input_size, hidden_size, *args, reset_after=reset_after, **options)
@@ -213,6 +234,10 @@ class LSTMCell(RNNCell):
     """i, f, o = g(...); k = u(...); c' = f * c + i * k; h' = o * u(c'). The state is the pair (h, c)."""
 
     kind = KINDS["lstm"]
+    Bi: Tensor
+    Bf: Tensor
+    Bc: Tensor
+    Bo: Tensor
 
     def constants(self) -> tuple[Any, ...]:
         """The four biases side by side, in the order i, f, k, o."""

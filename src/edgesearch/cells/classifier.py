@@ -1,5 +1,7 @@
 """A recurrent network with a dense head on its last state: the model that is trained, sized and shipped."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +44,7 @@ class Classifier(nn.Module):
 
 def build_classifier(spec: ModelSpec, backend: str = "auto") -> Classifier:
     """Return a freshly initialised classifier for `spec`, drawing from torch's global generator."""
-    options = {"reset_after": spec.reset_after} if spec.cell == "gru" else {}
+    options: dict[str, Any] = {"reset_after": spec.reset_after} if spec.cell == "gru" else {}
     rnn = RNNS[spec.cell](
         spec.input_size,
         spec.hidden_size,

@@ -5,6 +5,7 @@ equations are those of EdgeML's PyTorch FastCells (Kusupati et al., NeurIPS 2018
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from edgesearch.cells.rnn import RNNS
 from edgesearch.cells.spec import KINDS, CellKind
 from edgesearch.errors import ModelFileError
 
-Array = npt.NDArray[np.floating]
+Array = npt.NDArray[Any]
 
 
 def load_edgeml(
@@ -51,6 +52,7 @@ def load_edgeml(
     first, second = state.get("W", state.get("W1")), state.get("U", state.get("U1"))
     assert first is not None
     assert second is not None
+    options: dict[str, Any] = {"reset_after": False} if cell == "gru" else {}
     rnn = RNNS[cell](
         first.shape[0],
         second.shape[0],
@@ -58,7 +60,7 @@ def load_edgeml(
         uRank=second.shape[1] if "U1" in state else None,
         gate_nonlinearity=gate_nonlinearity,
         update_nonlinearity=update_nonlinearity,
-        **({"reset_after": False} if cell == "gru" else {}),
+        **options,
     )
     model = Classifier(rnn, FCbias.size).to(torch.from_numpy(FC).dtype)
     named = {f"rnn.cells.0.{name}": value for name, value in state.items()} | {"FC": FC, "FCbias": FCbias}
@@ -82,11 +84,15 @@ def save_edgeml(
     """
     cells = list(model.rnn.cells)
     if len(cells) != 1:
-        raise ModelFileError(f"the EdgeML format holds one layer in one direction, got {len(cells)}; set cell.num_layers=1")
+        raise ModelFileError(
+            f"the EdgeML format holds one layer in one direction, got {len(cells)}; set cell.num_layers=1"
+        )
     cell = cells[0]
     assert isinstance(cell, RNNCell)
     if cell.spec.reset_after:
-        raise ModelFileError("an EdgeML GRU resets before the product, got reset_after=True; set cell.reset_after=false")
+        raise ModelFileError(
+            "an EdgeML GRU resets before the product, got reset_after=True; set cell.reset_after=false"
+        )
     arrays = {name: p.detach().cpu().numpy() for name, p in cell.named_parameters()}
     files = {name: arrays[name].reshape(1, -1) for name in cell.kind.biases}
     files |= {name: arrays[name].reshape(1, 1) for name, _ in cell.kind.scalars}
@@ -131,9 +137,11 @@ def _gate_files(kind: CellKind, name: str, arrays: dict[str, Array]) -> dict[str
 def _read(path: Path, name: str) -> Array:
     file = path / f"{name}.npy"
     try:
-        array = np.load(file, allow_pickle=False)
+        array: Array = np.load(file, allow_pickle=False)
     except FileNotFoundError as error:
-        raise ModelFileError(f"an EdgeML folder of this cell holds {name}.npy, got none in {path}; check cell and folder") from error
+        raise ModelFileError(
+            f"an EdgeML folder of this cell holds {name}.npy, got none in {path}; check cell and folder"
+        ) from error
     except (ValueError, EOFError, OSError) as error:
         raise ModelFileError(f"{file} must be a plain .npy array ({error}); save it again without pickle") from error
     if array.ndim > 2 or not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():

@@ -140,7 +140,9 @@ class RNN(nn.Module):
 
     def extra_repr(self) -> str:
         """Sizes, for print(model)."""
-        return f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, bidirectional={self.bidirectional}"
+        return (
+            f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, bidirectional={self.bidirectional}"
+        )
 
 
 def unroll(cell: RNNCell, frames: Tensor, state: State, *, backward: bool = False) -> tuple[Tensor, State]:

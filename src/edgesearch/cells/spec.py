@@ -195,9 +195,7 @@ class ModelSpec:
         return sum(t.nonzeros for t in self.tensors())
 
 
-def model_spec(
-    cell: CellConfig, schedule: ScheduleConfig, *, steps: int, input_size: int, classes: int
-) -> ModelSpec:
+def model_spec(cell: CellConfig, schedule: ScheduleConfig, *, steps: int, input_size: int, classes: int) -> ModelSpec:
     """Return the spec of the classifier that `cell` and `schedule` describe on data of the given shape.
 
     Raises:

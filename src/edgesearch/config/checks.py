@@ -47,7 +47,9 @@ def _gate(config: Config) -> str | None:
             "set cell.gate_nonlinearity=null"
         )
     if cell.name != "fastrnn" and cell.gate_nonlinearity is None:
-        return f"cell={cell.name} has gates and needs cell.gate_nonlinearity, got null; set cell.gate_nonlinearity=sigmoid"
+        return (
+            f"cell={cell.name} has gates and needs cell.gate_nonlinearity, got null; set cell.gate_nonlinearity=sigmoid"
+        )
     return None
 
 
@@ -113,7 +115,9 @@ def _run_folder(config: Config) -> str | None:
     if config.task.name == "train" and config.run is not None:
         return f"run names a finished run and belongs to task=test, got run={config.run} with task=train; set task=test"
     if config.task.name != "train" and config.run is None:
-        return f"task={config.task.name} needs the folder of a finished run, got run=null; set run=outputs/DATA/CELL/HASH"
+        return (
+            f"task={config.task.name} needs the folder of a finished run, got run=null; set run=outputs/DATA/CELL/HASH"
+        )
     return None
 
 

@@ -44,7 +44,7 @@ def load_config(path: Path) -> Config:
         tree = OmegaConf.load(path)
     except FileNotFoundError as error:
         raise ModelFileError(f"a run folder holds config.yaml, got none at {path}; give the folder of a run") from error
-    except Exception as error:  # noqa: BLE001  (yaml raises many unrelated types)
+    except Exception as error:
         raise ModelFileError(f"{path} is not readable YAML; train the run again") from error
     if not isinstance(tree, DictConfig):
         raise ModelFileError(f"{path} must hold a mapping; train the run again")
@@ -65,7 +65,9 @@ def _known_keys() -> list[str]:
     def walk(node: type, prefix: str) -> list[str]:
         found = []
         for item in fields(node):
-            inner = next((t for t in (item.type, *get_args(item.type)) if isinstance(t, type) and is_dataclass(t)), None)
+            inner = next(
+                (t for t in (item.type, *get_args(item.type)) if isinstance(t, type) and is_dataclass(t)), None
+            )
             found += walk(inner, f"{prefix}{item.name}.") if inner else [f"{prefix}{item.name}"]
         return found
 

@@ -3,6 +3,8 @@
 Values live in conf/ alone; no field here has a default. `key` attaches the rule that `checks.check` applies.
 """
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,13 +30,14 @@ class Rule:
             return None if value in self.choices else f"one of {', '.join(self.choices)}"
         if isinstance(value, float) and value != value:
             return "a number"
-        for bound, words, holds in (
-            (self.at_least, "at least", lambda b: value >= b),
-            (self.above, "greater than", lambda b: value > b),
-            (self.at_most, "at most", lambda b: value <= b),
-            (self.below, "less than", lambda b: value < b),
-        ):
-            if bound is not None and not holds(bound):
+        bounds: tuple[tuple[float | None, str, Callable[[Any, Any], bool]], ...] = (
+            (self.at_least, "at least", operator.ge),
+            (self.above, "greater than", operator.gt),
+            (self.at_most, "at most", operator.le),
+            (self.below, "less than", operator.lt),
+        )
+        for bound, words, holds in bounds:
+            if bound is not None and not holds(value, bound):
                 return f"{words} {bound:g}"
         return None
 

@@ -51,7 +51,9 @@ def _load(path: Path) -> Array | dict[str, Array]:
         raise DataError(f"{path} must exist, got no such file; check data.path") from error
     except ValueError as error:
         if "pickle" in str(error):
-            raise DataError(f"{path} must hold plain numbers, got objects that need pickle; save numeric arrays") from error
+            raise DataError(
+                f"{path} must hold plain numbers, got objects that need pickle; save numeric arrays"
+            ) from error
         raise DataError(f"{path} is truncated or damaged ({error}); save it again") from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is truncated or damaged ({error}); save it again") from error

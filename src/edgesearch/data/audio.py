@@ -24,9 +24,11 @@ def _decode_wav(name: str, content: bytes) -> tuple[Floats, int]:
     try:
         with wave.open(io.BytesIO(content)) as file:
             if file.getsampwidth() != 2 or file.getnchannels() != 1:
-                raise DataError(f"{name} must be 16-bit mono, got {8 * file.getsampwidth()}-bit with {file.getnchannels()} channels")
+                raise DataError(
+                    f"{name} must be 16-bit mono, got {8 * file.getsampwidth()}-bit with {file.getnchannels()} channels"
+                )
             samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
-            return samples.astype(np.float32) / 32768, file.getframerate()
+            return samples.astype(np.float32) / np.float32(32768), file.getframerate()
     except (wave.Error, EOFError, ValueError) as error:
         raise DataError(f"{name} {_DAMAGED.format(error)}") from error
 
@@ -35,11 +37,14 @@ def _decode_flac(name: str, content: bytes) -> tuple[Floats, int]:
     try:
         import soundfile
     except ImportError as error:
-        raise DataError(f"{name} is FLAC and needs the package soundfile; run pip install 'edgesearch[audio]'") from error
+        raise DataError(
+            f"{name} is FLAC and needs the package soundfile; run pip install 'edgesearch[audio]'"
+        ) from error
     try:
-        samples, rate = soundfile.read(io.BytesIO(content), dtype="float32")
+        read, rate = soundfile.read(io.BytesIO(content), dtype="float32")
     except soundfile.LibsndfileError as error:
         raise DataError(f"{name} {_DAMAGED.format(error)}") from error
+    samples: Floats = read
     if samples.ndim != 1:
         raise DataError(f"{name} must be mono, got {samples.shape[1]} channels; mix it down")
     return samples, int(rate)

@@ -64,7 +64,7 @@ class Batches:
         """Yield the batches of epoch `index`: x (T, B, D) normalised float32, y (B,) int64."""
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + index) % 2**63)
         order = torch.randperm(len(self._y), generator=generator).to(self._y.device)
-        for rows in order.split(self._batch_size):
+        for rows in torch.split(order, self._batch_size):
             x = self._x[rows]
             if self._augmentation is not None:
                 x = self._augment(x, self._augmentation, generator)

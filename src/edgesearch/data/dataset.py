@@ -58,7 +58,6 @@ class Dataset:
     background: float | None = None
     subset_of: str | None = None
 
-
     @property
     def steps(self) -> int:
         """T, frames of a sequence."""
@@ -86,16 +85,20 @@ def statistics(x: Floats) -> tuple[Floats, Floats]:
 def check_rows(where: str, split: Split) -> None:
     """Raise `DataError` unless `split` is finite, rectangular and has a label a row."""
     if split.x.ndim != 3 or 0 in split.x.shape:
-        raise DataError(f"{where} must be (examples, steps, features) with none of them 0, got {split.x.shape}; check the file")
+        raise DataError(
+            f"{where} must be (examples, steps, features) with none of them 0, got {split.x.shape}; check the file"
+        )
     if split.y.shape != (len(split.x),):
-        raise DataError(f"{where} must have one label a row, got {split.y.shape} labels for {len(split.x)} rows; check the file")
+        raise DataError(
+            f"{where} must have one label a row, got {split.y.shape} labels for {len(split.x)} rows; check the file"
+        )
     if not np.isfinite(split.x).all():
         row = int(np.flatnonzero(~np.isfinite(split.x).all(axis=(1, 2)))[0])
         raise DataError(f"{where} must hold finite numbers, got NaN or infinity in row {row}; remove or repair the row")
 
 
 def check_labels(train: Split, test: Split, class_names: tuple[str, ...]) -> None:
-    """Raise `DataError` unless labels are 0..C-1 with every class in the training rows and none new in the test rows."""
+    """Raise `DataError` unless labels are 0..C-1, all of them in the training rows and none new in the test rows."""
     present = np.unique(train.y)
     classes = len(class_names)
     if classes < 2:
@@ -110,4 +113,6 @@ def check_labels(train: Split, test: Split, class_names: tuple[str, ...]) -> Non
         )
     unknown = sorted(set(np.unique(test.y).tolist()) - set(range(classes)))
     if unknown:
-        raise DataError(f"test labels must occur in the training rows, got {unknown[0]}; add training rows of that class")
+        raise DataError(
+            f"test labels must occur in the training rows, got {unknown[0]}; add training rows of that class"
+        )

@@ -50,7 +50,7 @@ class FrontEnd:
         self._filters = mel_filters(config.bands, self._fft, rate)
         if not (self._filters.sum(axis=0) > 0).all():
             raise ConfigError(
-                f"data.features.bands={config.bands} is more than a {config.window_ms:g} ms window at {rate} Hz resolves; "
+                f"data.features.bands={config.bands} is too many for a {config.window_ms:g} ms window at {rate} Hz; "
                 f"set data.features.bands={max(1, config.bands // 2)}"
             )
 
@@ -77,14 +77,17 @@ def mel_filters(bands: int, fft: int, rate: int) -> npt.NDArray[np.float64]:
     def mel(hertz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.asarray(2595 * np.log10(1 + hertz / 700))
 
-    edges = np.linspace(*mel(np.array([20.0, rate / 2])), bands + 2)
+    low, high = mel(np.array([20.0, rate / 2]))
+    edges = np.linspace(low, high, bands + 2)
     bins = mel(np.arange(fft // 2 + 1) * rate / fft)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return np.maximum(0.0, np.minimum(rising, falling))
+    return np.asarray(np.maximum(0.0, np.minimum(rising, falling)))
 
 
-def cached(config: FeatureConfig, parts: tuple[str, ...], names: tuple[str, ...], build: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+def cached(
+    config: FeatureConfig, parts: tuple[str, ...], names: tuple[str, ...], build: Callable[[], dict[str, Array]]
+) -> dict[str, Array]:
     """Return the arrays `names` made by `build`, from the cache if the same were made before.
 
     `parts` are the digests and choices, besides the front end's settings, that decide the arrays. A damaged cache

@@ -49,5 +49,5 @@ def _read(path: Path, front_end: FrontEnd) -> dict[str, Array]:
         raise reading(path)(error) from error
     if not rows:
         raise DataError(f"{path} must hold WAV files, got none; fetch it again")
-    _, x, y, speaker, index = zip(*sorted(rows, key=lambda row: row[0]), strict=True)
-    return {"x": np.stack(x), "y": np.array(y), "speaker": np.array(speaker), "index": np.array(index)}
+    _, x, y, speakers, indices = zip(*sorted(rows, key=lambda row: row[0]), strict=True)
+    return {"x": np.stack(x), "y": np.array(y), "speaker": np.array(speakers), "index": np.array(indices)}

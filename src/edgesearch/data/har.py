@@ -88,7 +88,9 @@ def _read_part(archive: zipfile.ZipFile, part: str) -> Split:
             return _numbers(file)
 
     x = np.stack([table(f"Inertial Signals/{signal}") for signal in _SIGNALS], axis=2)
-    return Split(x, table("y").astype(np.int64).reshape(-1) - 1, table("subject").astype(np.int64).reshape(-1).astype(np.str_))
+    return Split(
+        x, table("y").astype(np.int64).reshape(-1) - 1, table("subject").astype(np.int64).reshape(-1).astype(np.str_)
+    )
 
 
 def _numbers(file: IO[bytes]) -> Floats:

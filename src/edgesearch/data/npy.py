@@ -28,7 +28,9 @@ def load_npy_data(config: DataConfig) -> RawData:
         train, validation, test = _from_npz(files[0])
     else:
         if config.input_size is None:
-            raise ConfigError("train.npy holds rows of T * D values and needs D, got data.input_size=null; set data.input_size=D")
+            raise ConfigError(
+                "train.npy holds rows of T * D values and needs D, got data.input_size=null; set data.input_size=D"
+            )
         train, test = (_rows(path, config.input_size) for path in files)
         validation = None
     classes = int(train.y.max()) + 1 if len(train) else 0
@@ -46,7 +48,9 @@ def digest(config: DataConfig) -> str:
 
 def _files(config: DataConfig) -> list[Path]:
     if config.path is None:
-        raise ConfigError("data=npy needs the folder of train.npy and test.npy or an .npz file, got data.path=null; set data.path=FOLDER")
+        raise ConfigError(
+            "data=npy needs a folder of train.npy and test.npy, or an .npz file, got none; set data.path=FOLDER"
+        )
     path = Path(config.path).expanduser()
     return [path] if path.suffix == ".npz" else [path / "train.npy", path / "test.npy"]
 
@@ -54,7 +58,11 @@ def _files(config: DataConfig) -> list[Path]:
 def _from_npz(path: Path) -> tuple[Split, Split | None, Split]:
     arrays = load_npz(path, ("x_train", "y_train", "x_test", "y_test"))
     groups = arrays.get("group_train")
-    train = Split(_values(path, arrays["x_train"]), _labels(path, arrays["y_train"]), None if groups is None else groups.astype(np.str_))
+    train = Split(
+        _values(path, arrays["x_train"]),
+        _labels(path, arrays["y_train"]),
+        None if groups is None else groups.astype(np.str_),
+    )
     test = Split(_values(path, arrays["x_test"]), _labels(path, arrays["y_test"]))
     if "x_val" not in arrays:
         return train, None, test
@@ -86,5 +94,6 @@ def _labels(path: Path, array: Array) -> Ints:
     rounded = np.rint(array)
     wrong = np.flatnonzero(~(rounded == array))
     if len(wrong):
-        raise DataError(f"{path} must have whole numbers as labels, got {array.reshape(-1)[wrong[0]]} in row {wrong[0]}; repair the row")
+        found = array.reshape(-1)[wrong[0]]
+        raise DataError(f"{path} must have whole numbers as labels, got {found} in row {wrong[0]}; repair the row")
     return rounded.astype(np.int64).reshape(-1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
 from edgesearch.errors import DataError
@@ -45,9 +46,7 @@ def locate(source: Source, configured: str | None) -> Path:
         raise DataError(f"data.path must hold {source.path}, got no such file under {configured}; {_remedy(source)}")
     found = found or _fetch(source)
     if source.sha256 is not None and _remembered_digest(found) != source.sha256:
-        raise DataError(
-            f"{found} must have sha256 {source.sha256}, got {sha256(found)}; delete it and fetch it again"
-        )
+        raise DataError(f"{found} must have sha256 {source.sha256}, got {sha256(found)}; delete it and fetch it again")
     return found
 
 
@@ -97,15 +96,18 @@ def _fetch(source: Source) -> Path:
         raise DataError(f"{source.path} was not found and has no public address; {_remedy(source)}")
     target = cache_dir() / source.path
     try:
-        with urllib.request.urlopen(source.url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310  (constant https URLs)
-            with atomic_file(target) as file, Progress(*Progress.get_default_columns(), DownloadColumn()) as progress:
-                size = answer.headers.get("Content-Length")
-                bar = progress.add_task(Path(source.path).name, total=int(size) if size else None)
-                while chunk := answer.read(_CHUNK):
-                    file.write(chunk)
-                    progress.advance(bar, len(chunk))
-                if size and file.tell() != int(size):
-                    raise DataError(f"{source.url} broke off after {file.tell()} of {size} bytes; run the command again")
+        with (
+            urllib.request.urlopen(source.url, timeout=TIMEOUT_SECONDS) as answer,  # noqa: S310  (constant https URLs)
+            atomic_file(target) as file,
+            Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True)) as progress,
+        ):
+            size = answer.headers.get("Content-Length")
+            bar = progress.add_task(Path(source.path).name, total=int(size) if size else None)
+            while chunk := answer.read(_CHUNK):
+                file.write(chunk)
+                progress.advance(bar, len(chunk))
+            if size and file.tell() != int(size):
+                raise DataError(f"{source.url} broke off after {file.tell()} of {size} bytes; run the command again")
     except OSError as error:
         raise DataError(f"{source.path} was not found and could not be fetched ({error}); {_remedy(source)}") from error
     return target

@@ -26,9 +26,7 @@ RATE = 16000
 KEYWORDS = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
 CLASSES = ("_silence_", "_unknown_", *KEYWORDS)
 
-SMALL = Source(
-    "gsc_v2_test/gsc_v2_test.zip", "95277e7b25c1163edf9cbe752b233356c83d1eef4a18b1a3e8d89c8f732b562d"
-)
+SMALL = Source("gsc_v2_test/gsc_v2_test.zip", "95277e7b25c1163edf9cbe752b233356c83d1eef4a18b1a3e8d89c8f732b562d")
 SMALL_SPLIT = Source("gsc_v2_test/split.csv", "655195c40242aeb08599904542de5ae083a18a364a454314bfb36daddb844dd9")
 _BASE = "https://storage.googleapis.com/download.tensorflow.org/data/"
 FULL = Source(
@@ -47,7 +45,9 @@ def load_gsc12_small(config: DataConfig) -> RawData:
     archive, table = locate(SMALL, config.path), locate(SMALL_SPLIT, config.path)
     assert config.features is not None
     features = config.features
-    arrays = cached(features, ("gsc12_small", sha256(archive), sha256(table)), _NAMES, lambda: _small(archive, table, features))
+    arrays = cached(
+        features, ("gsc12_small", sha256(archive), sha256(table)), _NAMES, lambda: _small(archive, table, features)
+    )
     return _raw(arrays, subset_of="Speech Commands v0.02 (its test archive only, split again)")
 
 

@@ -23,7 +23,7 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, classes: int) -> Evaluation
     """Return what `model` makes of sequences x (T, N, D) with labels y (N,)."""
     model.eval()
     metric = MulticlassConfusionMatrix(classes).to(x.device)
-    for rows in torch.arange(len(y)).split(_ROWS):
+    for rows in torch.split(torch.arange(len(y)), _ROWS):
         metric.update(model(x[:, rows]), y[rows])
     confusion = [[int(count) for count in row] for row in metric.compute().tolist()]
     correct = [row[label] for label, row in enumerate(confusion)]

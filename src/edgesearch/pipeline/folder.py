@@ -79,5 +79,5 @@ class RunFolder:
             return dict(stored["state_dict"])
         except FileNotFoundError as error:
             raise ModelFileError(f"a finished run has {path}, which is missing; run its training again") from error
-        except Exception as error:  # (torch.load raises many unrelated types)  # noqa: BLE001
+        except Exception as error:  # (torch.load raises many unrelated types)
             raise ModelFileError(f"{path} is damaged ({str(error).splitlines()[0]}); run its training again") from error

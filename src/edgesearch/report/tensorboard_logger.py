@@ -21,7 +21,7 @@ class TensorBoardLogger:
             raise ConfigError(
                 "logger=tensorboard needs the package tensorboard; run pip install 'edgesearch[tensorboard]'"
             ) from error
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Write the row's numbers."""

@@ -28,7 +28,7 @@ class ThreePhase(pl.Callback):
         self.phases = phases
         self._tensors = sparse_tensors(spec) if phases.active else ()
         parameters = dict(model.named_parameters())
-        self._weights = [parameters[t.name] for t in self._tensors]
+        self._weights: list[Tensor] = [parameters[t.name] for t in self._tensors]
         self._masks: list[Tensor] = []
 
     @torch.no_grad()
@@ -121,7 +121,7 @@ class EarlyStop(pl.Callback):
 
 
 class Checkpoints(pl.Callback):
-    """Writes checkpoints/last.ckpt at the end and at most every `seconds`, under a temporary name that is renamed when complete."""
+    """Writes checkpoints/last.ckpt at the end and at most every `seconds`, complete or not at all."""
 
     def __init__(self, path: Path, seconds: float) -> None:
         self._path, self._seconds = path, seconds

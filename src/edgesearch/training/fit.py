@@ -31,9 +31,7 @@ class Fitted:
     resumed_at: int | None
 
 
-def fit(
-    config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_epoch: Callable[[Row], None]
-) -> Fitted:
+def fit(config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_epoch: Callable[[Row], None]) -> Fitted:
     """Train a classifier, going on from `checkpoint` where that file exists.
 
     Args:
@@ -79,7 +77,7 @@ def fit(
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     if not best.best:
         raise TrainingError(
-            f"one epoch must end with the sparsity reached, got none in {config.train.epochs} epochs; raise train.epochs"
+            f"an epoch must end with the sparsity reached, got none in {config.train.epochs}; raise train.epochs"
         )
     return Fitted(best.best["state_dict"], best.best["epoch"], best.history, best.resumed_at)
 

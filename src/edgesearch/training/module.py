@@ -23,7 +23,7 @@ class StepCallback(Protocol):
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """Return the learning rate of an epoch: constant, lowered by `lr_gamma` in steps, or half a cosine to nearly zero."""
+    """Return an epoch's learning rate: constant, lowered by `lr_gamma` in steps, or half a cosine to nearly zero."""
     if config.lr_schedule == "step":
         return float(config.lr * config.lr_gamma ** (epoch // config.lr_step_epochs))
     if config.lr_schedule == "cosine":
@@ -65,7 +65,9 @@ class SequenceClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam over every parameter, the head included."""
-        return torch.optim.Adam(self.model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True)
+        return torch.optim.Adam(
+            self.model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
+        )
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate and its random state, which dropout draws from."""

@@ -1,0 +1,108 @@
+"""Every shipped YAML composes; every kind of bad setting is one clear error."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from edgesearch.__main__ import CONF
+from edgesearch.config import config_hash, identity, load_config, typed_config
+from edgesearch.errors import ConfigError, ModelFileError
+from tests.conftest import composed
+
+OPTIONS = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml") if path.name != "config.yaml")
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=str)
+def test_every_yaml_composes_and_validates(option: Path) -> None:
+    group, name = str(option.parent), option.stem
+    extra = ["run=somewhere"] if (group, name) == ("task", "test") else []
+    config = composed(f"{group}={name}", *extra)
+    if group not in ("experiment", "train", "quant"):
+        assert getattr(config, group).name == name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["schedule.sparsity=1"], "schedule.sparsity must be less than 1, got 1"),
+        (["schedule.sparsity=-0.1"], "schedule.sparsity must be at least 0, got -0.1; set schedule.sparsity=0"),
+        (["schedule.wSparsity=nan"], "schedule.wSparsity must be a number"),
+        (["cell.hidden_size=0"], "cell.hidden_size must be at least 1, got 0; set cell.hidden_size=1"),
+        (["cell.hidden_size=many"], "cell.hidden_size has the wrong type"),
+        (["cell.hidden_size=2.5"], "cell.hidden_size has the wrong type"),
+        (["cell.update_nonlinearity=softplus"], "must be one of sigmoid, tanh"),
+        (["train.lr=0"], "train.lr must be greater than 0"),
+        (["train=default", "+train.momentum=1"], "train.momentum is not a key of the configuration"),
+        (["+cell.hiden_size=3"], "did you mean cell.hidden_size?"),
+        (["+cell.wrank=3"], "did you mean cell.wRank?"),
+        (["cell=fastrnn", "cell.gate_nonlinearity=tanh"], "set cell.gate_nonlinearity=null"),
+        (["cell=fastgrnn", "cell.gate_nonlinearity=null"], "set cell.gate_nonlinearity=sigmoid"),
+        (["cell=lstm", "cell.reset_after=true"], "set cell.reset_after=null"),
+        (["cell.dropout=0.5"], "set cell.dropout=0"),
+        (["schedule=dense", "schedule.uSparsity=0.5"], "set schedule=three_phase"),
+        (["data=npy", "data.augment=true", "data.noise=0"], "set data.augment=false"),
+        (["data=fsdd", "data.features.kind=mfcc", "data.features.coefficients=99"], "data.features.coefficients=24"),
+        (["data=fsdd", "data.features.window_ms=5000"], "data.features.window_ms must be at most"),
+        (["run=somewhere"], "set task=test"),
+        (["task=test"], "set run=outputs/DATA/CELL/HASH"),
+        (["logger=wandb", "logger.mode=sometimes"], "logger.mode must be one of offline, online"),
+    ],
+)
+def test_a_bad_setting_is_one_line_with_rule_value_and_remedy(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        composed(*overrides)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_remedy_of_a_range_error_is_accepted() -> None:
+    for broken in (
+        "schedule.sparsity=1",
+        "train.lr=0",
+        "data.validation=1",
+        "quant.weight_bits=64",
+        "train.lr_gamma=0",
+    ):
+        with pytest.raises(ConfigError) as caught:
+            composed(broken)
+        composed(str(caught.value).rsplit("set ", 1)[1])
+
+
+def test_a_missing_value_is_named() -> None:
+    with pytest.raises(ConfigError, match="seed must be given"):
+        typed_config(OmegaConf.create({}))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["logger=wandb", "outputs_dir=elsewhere", "train.threads=2", "progress=false", "train.checkpoint_seconds=0"],
+)
+def test_logging_and_machine_keys_do_not_change_the_identity(override: str) -> None:
+    assert config_hash(composed(override)) == config_hash(composed())
+
+
+@pytest.mark.parametrize("override", ["seed=1", "cell.wRank=4", "data.variant=libsvm", "schedule.sparsity=0.7"])
+def test_every_other_key_does(override: str) -> None:
+    base = ["data=usps10"]
+    assert config_hash(composed(*base, override)) != config_hash(composed(*base))
+
+
+def test_the_users_files_are_part_of_the_identity() -> None:
+    assert config_hash(composed(), "one") != config_hash(composed(), "two")
+
+
+def test_a_config_survives_its_file(tmp_path: Path) -> None:
+    config = composed("data=fsdd", "cell=gru", "cell.wRank=3")
+    path = tmp_path / "config.yaml"
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    assert identity(load_config(path)) == identity(config)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [\n", None])
+def test_an_unreadable_config_file_is_an_error(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "config.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ModelFileError, match=r"config\.yaml"):
+        load_config(path)
