@@ -1,16 +1,18 @@
 """Fixtures: composed configs, the folder of real data sets, a private cache."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
+from threadpoolctl import threadpool_limits
 
 from edgesearch.__main__ import CONF
 from edgesearch.config import Config, typed_config
 
-Compose = Callable[..., Config]
+torch.set_num_threads(1)
+threadpool_limits(1)
 
 
 def composed(*overrides: str) -> Config:

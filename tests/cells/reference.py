@@ -3,6 +3,7 @@
 Weights are a dict under EdgeML's file names; everything is float64 and differentiable.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -34,7 +35,7 @@ def random_weights(cell: str, D: int, H: int, C: int, wRank: int | None, uRank: 
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64) / shape[0] ** 0.5
+        return torch.randn(*shape, generator=generator, dtype=torch.float64) / math.sqrt(shape[0])
 
     weights: Weights = {}
     for letter, rows, rank in (("W", D, wRank), ("U", H, uRank)):

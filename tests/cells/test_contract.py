@@ -38,7 +38,7 @@ class TestCellContract:
         self, name: str, options: dict[str, Any], sizes: tuple[int, ...], low_rank: bool
     ) -> None:
         T, B, D, H = sizes
-        ranks = {"wRank": min(D, H, 2), "uRank": min(H, 3)} if low_rank else {}
+        ranks: dict[str, Any] = {"wRank": min(D, H, 2), "uRank": min(H, 3)} if low_rank else {}
         rnn = RNNS[name](D, H, **ranks, **options, dtype=torch.float64)
         spread(rnn)
         x = random_sequence(T, B, D)
@@ -68,7 +68,7 @@ class TestCellContract:
 
     @pytest.mark.parametrize("low_rank", [False, True])
     def test_gradients(self, name: str, options: dict[str, Any], low_rank: bool) -> None:
-        ranks = {"wRank": 2, "uRank": 2} if low_rank else {}
+        ranks: dict[str, Any] = {"wRank": 2, "uRank": 2} if low_rank else {}
         rnn = RNNS[name](3, 4, **ranks, **options, dtype=torch.float64)
         spread(rnn)
         names = [n for n, _ in rnn.named_parameters()]

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import edgesearch
+from edgesearch.cells.cell import RNNCell
 from edgesearch.errors import ModelFileError
 
 PAIRS = [(nn.GRU, edgesearch.GRU), (nn.LSTM, edgesearch.LSTM)]
@@ -23,7 +24,7 @@ def total(output: Tensor, state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
 @pytest.mark.parametrize("bias", [False, True])
 def test_outputs_states_and_gradients_agree(
     theirs: type[nn.GRU] | type[nn.LSTM],
-    ours: type[edgesearch.GRU],
+    ours: type[edgesearch.GRU] | type[edgesearch.LSTM],
     layers: int,
     bidirectional: bool,
     batch_first: bool,
@@ -52,6 +53,7 @@ def test_outputs_states_and_gradients_agree(
     torch.testing.assert_close(x2.grad, x1.grad, rtol=0, atol=1e-10)
     index = layers - 1
     last = model.cells[index * (2 if bidirectional else 1)]
+    assert isinstance(last, RNNCell)
     weight_ih = getattr(reference, f"weight_ih_l{index}")
     weight_hh = getattr(reference, f"weight_hh_l{index}")
     torch.testing.assert_close(last.W.grad, weight_ih.grad.t(), rtol=0, atol=1e-10)

@@ -68,7 +68,7 @@ def _known_keys() -> list[str]:
             inner = next(
                 (t for t in (item.type, *get_args(item.type)) if isinstance(t, type) and is_dataclass(t)), None
             )
-            found += walk(inner, f"{prefix}{item.name}.") if inner else [f"{prefix}{item.name}"]
+            found += [f"{prefix}{item.name}", *(walk(inner, f"{prefix}{item.name}.") if inner else [])]
         return found
 
     return walk(Config, "")

@@ -7,7 +7,7 @@ from typing import cast
 from edgesearch.config import DataConfig
 from edgesearch.data.dataset import Dataset, RawData, Split, check_labels, check_rows, statistics
 from edgesearch.data.split import split_validation
-from edgesearch.errors import ConfigError
+from edgesearch.errors import ConfigError, DataError
 
 _READERS = {
     "digits": ("digits", "load_digits", (None,)),
@@ -31,6 +31,11 @@ def load_dataset(config: DataConfig) -> Dataset:
     raw = _reader(config)(config)
     check_rows(f"data={config.name} training data", raw.train)
     check_rows(f"data={config.name} test data", raw.test)
+    if raw.train.x.shape[1:] != raw.test.x.shape[1:]:
+        raise DataError(
+            f"training and test data must have the same steps and features, got {raw.train.x.shape[1:]} and "
+            f"{raw.test.x.shape[1:]}; check the files"
+        )
     check_labels(raw.train, raw.test, raw.class_names)
     train, validation = _with_validation(config, raw)
     mean, std = statistics(train.x)

@@ -42,7 +42,7 @@ def locate(source: Source, configured: str | None) -> Path:
         DataError: not found and not fetched, or found with another checksum.
     """
     found = next((path for path in _places(source, configured) if path.is_file()), None)
-    if configured is not None and (found is None or not str(found).startswith(str(Path(configured).expanduser()))):
+    if found is None and configured is not None:
         raise DataError(f"data.path must hold {source.path}, got no such file under {configured}; {_remedy(source)}")
     found = found or _fetch(source)
     if source.sha256 is not None and _remembered_digest(found) != source.sha256:
@@ -66,6 +66,7 @@ def _places(source: Source, configured: str | None) -> Iterator[Path]:
     if configured is not None:
         root = Path(configured).expanduser()
         yield from (root / source.path, root / Path(source.path).name, root)
+        return
     if os.environ.get("EDGESEARCH_DATA"):
         yield Path(os.environ["EDGESEARCH_DATA"]) / source.path
     yield cache_dir() / source.path

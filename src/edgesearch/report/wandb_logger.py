@@ -13,9 +13,9 @@ from edgesearch.config import Config, identity
 from edgesearch.errors import EdgesearchWarning
 from edgesearch.report.record import Record
 
-PROBE_SECONDS = 4.0
-INIT_SECONDS = 8.0
-FINISH_SECONDS = 15.0
+PROBE_SECONDS = 3.0
+INIT_SECONDS = 7.0
+FINISH_SECONDS = 9.0
 
 
 class WandbLogger:

@@ -1,0 +1,135 @@
+"""The user's own arrays, good and bad."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgesearch.data import load_dataset, source_digest
+from edgesearch.errors import ConfigError, DataError
+from tests.conftest import composed
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 4, 3)).astype(np.float32)
+Y = np.tile(np.arange(3), 20)
+
+
+def edgeml_layout(folder: Path, x: Any = X, y: Any = Y) -> None:
+    for name in ("train", "test"):
+        np.save(
+            folder / f"{name}.npy", np.concatenate((np.asarray(y)[:, None], np.asarray(x).reshape(len(x), -1)), axis=1)
+        )
+
+
+def config_for(path: Path, *more: str) -> Any:
+    return composed("data=npy", f"data.path={path}", *more).data
+
+
+def test_edgemls_layout(tmp_path: Path) -> None:
+    edgeml_layout(tmp_path)
+    dataset = load_dataset(config_for(tmp_path, "data.input_size=3"))
+    assert np.array_equal(dataset.test.x, X)
+    assert np.array_equal(dataset.test.y, Y)
+    assert (dataset.steps, dataset.input_size, dataset.classes) == (4, 3, 3)
+
+
+def test_npz_with_its_own_validation_and_groups(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez(path, x_train=X, y_train=Y, x_test=X[:9], y_test=Y[:9], x_val=X[:6], y_val=Y[:6])
+    dataset = load_dataset(config_for(path, "data.validation=null"))
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (60, 6, 9)
+    with pytest.raises(ConfigError, match=r"data\.validation must be null"):
+        load_dataset(config_for(path))
+    np.savez(path, x_train=X, y_train=Y, x_test=X, y_test=Y, group_train=np.arange(60) // 6)
+    dataset = load_dataset(config_for(path))
+    assert dataset.train.groups is not None
+    assert dataset.validation.groups is not None
+    assert not set(dataset.train.groups) & set(dataset.validation.groups)
+    assert load_dataset(config_for(path, "data.validation_by=row")).train.groups is None
+
+
+def test_changed_files_are_another_run(tmp_path: Path) -> None:
+    edgeml_layout(tmp_path)
+    before = source_digest(config_for(tmp_path))
+    edgeml_layout(tmp_path, X + 1)
+    assert source_digest(config_for(tmp_path)) != before
+    assert source_digest(composed().data) is None
+
+
+def with_value(array: Any, index: Any, value: Any) -> Any:
+    changed = np.array(array, dtype=np.float64)
+    changed[index] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (with_value(X, (7, 0, 0), np.nan), Y, "NaN or infinity in row 7"),
+        (with_value(X, (3, 1, 2), np.inf), Y, "NaN or infinity in row 3"),
+        (X, np.where(Y == 1, 3, Y), "got none of 1"),
+        (X, Y + 1, "got none of 0"),
+        (X, Y - 1, "labels must lie in"),
+        (X, with_value(Y, 5, 1.5), "got 1.5 in row 5"),
+        (X, with_value(Y, 5, np.nan), "got nan in row 5"),
+        (X, np.zeros(60), "at least two classes"),
+    ],
+    ids=["nan", "inf", "gap", "from-one", "negative", "fraction", "nan-label", "one-class"],
+)
+def test_values_that_cannot_be_trained_on(tmp_path: Path, x: Any, y: Any, words: str) -> None:
+    edgeml_layout(tmp_path, x, y)
+    with pytest.raises(DataError, match=words) as caught:
+        load_dataset(config_for(tmp_path, "data.input_size=3"))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    config = config_for(tmp_path, "data.input_size=3")
+    with pytest.raises(DataError, match=r"train\.npy must exist"):
+        load_dataset(config)
+    with pytest.raises(DataError, match=r"train\.npy must exist"):
+        source_digest(config)
+    edgeml_layout(tmp_path)
+    with pytest.raises(DataError, match=r"multiple of data.input_size=5"):
+        load_dataset(config_for(tmp_path, "data.input_size=5"))
+    with pytest.raises(ConfigError, match=r"set data.input_size=D"):
+        load_dataset(config_for(tmp_path))
+    whole = (tmp_path / "train.npy").read_bytes()
+    (tmp_path / "train.npy").write_bytes(whole[:-40])
+    with pytest.raises(DataError, match="truncated or damaged"):
+        load_dataset(config)
+    np.save(tmp_path / "train.npy", np.array([[1, [2, 3]], [0, [1]]], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="need pickle"):
+        load_dataset(config)
+    np.save(tmp_path / "train.npy", np.array([["a", "b", "c", "d"]]))
+    with pytest.raises(DataError, match="must hold real numbers"):
+        load_dataset(config)
+    with pytest.raises(ConfigError, match=r"set data.path=FOLDER"):
+        load_dataset(composed("data=npy").data)
+
+
+def test_npz_files_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez(path, x_train=X, y_train=Y)
+    with pytest.raises(DataError, match="got no x_test"):
+        load_dataset(config_for(path))
+    np.savez(path, x_train=X[:, :, 0], y_train=Y, x_test=X, y_test=Y)
+    with pytest.raises(DataError, match=r"must be \(examples, steps, features\)"):
+        load_dataset(config_for(path))
+    np.savez(path, x_train=X, y_train=Y[:-1], x_test=X, y_test=Y)
+    with pytest.raises(DataError, match="one label a row"):
+        load_dataset(config_for(path))
+    np.savez(path, x_train=X, y_train=Y, x_test=X[:, :3], y_test=Y)
+    with pytest.raises(DataError, match="the same steps and features"):
+        load_dataset(config_for(path))
+    np.savez(path, x_train=X, y_train=Y, x_test=X, y_test=Y + 1)
+    with pytest.raises(DataError, match="test labels must occur"):
+        load_dataset(config_for(path))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="truncated or damaged"):
+        load_dataset(config_for(path))
+    np.savez(path, x_train=np.array([[1], [1, 2]], dtype=object), y_train=Y, x_test=X, y_test=Y, allow_pickle=True)
+    with pytest.raises(DataError, match="need pickle"):
+        load_dataset(config_for(path))

@@ -1,0 +1,186 @@
+"""The command line: help, errors on one line with exit code 2, completion, runs, reuse."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgesearch.__main__ import main
+
+FAST = ("train.epochs=2", "cell.hidden_size=4", "progress=false")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *overrides: str) -> tuple[int, str, str]:
+    """Run the command in this process; return exit code, standard output and standard error."""
+    monkeypatch.setattr(sys, "argv", ["edgesearch", *overrides])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("COLUMNS", "160")
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["cell.hiden_size=3"], "cell.hiden_size is not a key of the configuration; did you mean cell.hidden_size?"),
+        (["cell.wrank=4"], "did you mean cell.wRank?"),
+        (["cell=fastgrn"], "Could not find 'cell/fastgrn' Available options in 'cell': fastgrnn"),
+        (["cells=fastgrnn"], "cells is not a key of the configuration; did you mean cell?"),
+        (["cell.hidden_size=many"], "cell.hidden_size has the wrong type"),
+        (["train.epochs=[1,2]"], "train.epochs has the wrong type"),
+        (["cell.wRank=16"], "cell.wRank must be at least 1 and at most min(D, H) = 8, got 16; set cell.wRank=null"),
+        (["cell.uRank=64"], "cell.uRank must be at least 1 and at most min(H, H) = 32, got 64"),
+        (["schedule.sparsity=1.0"], "schedule.sparsity must be less than 1, got 1"),
+        (["data=npy", "data.path=nowhere", "data.input_size=3"], "nowhere/train.npy must exist"),
+        (
+            ["data=usps10", "data.path=nowhere"],
+            "data.path must hold usps10/zip.train.gz, got no such file under nowhere",
+        ),
+        (["schedule=dense", "schedule.sparsity=0.5"], "schedule=dense cuts no weights"),
+        (["cell.hidden_size=3", "cell.hidden_size=[}"], "no viable alternative at input"),
+        (["budget.flash_bytes=100"], "budget.flash_bytes = 100 is exceeded, the model needs 1272"),
+        (["task=test", "run=nowhere"], "run must be the folder of a finished run, got nowhere"),
+        (["task=test"], "task=test needs the folder of a finished run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    overrides: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(monkeypatch, capsys, *overrides, "progress=false")
+    assert code == 2
+    assert words in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.rglob("record.json"))
+
+
+def test_a_run_a_rerun_and_a_test(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = (*FAST, f"outputs_dir={tmp_path}")
+    code, out, _ = run(monkeypatch, capsys, *arguments)
+    assert code == 0
+    (record_path,) = tmp_path.glob("digits/fastgrnn/*/record.json")
+    folder = record_path.parent
+    for word in (
+        "test accuracy",
+        "validation accuracy",
+        "non-zeros",
+        "flash / RAM, float32",
+        "flash / RAM, 8-bit",
+        "MACs",
+    ):
+        assert word in out
+    assert str(folder) in out
+    record = json.loads(record_path.read_text())
+    stable = {
+        "status", "val_accuracy", "test_accuracy", "flash_bytes", "ram_bytes", "macs", "parameters", "nonzeros", "seed",
+        "epoch", "wall_seconds", "config_hash", "versions",
+    }  # fmt: skip
+    assert stable <= record.keys()
+    assert record["status"] == "finished"
+    assert record["config_hash"] == folder.name
+    assert sum(map(sum, record["confusion"])) == record["data"]["rows"]["test"]
+    expected = {".lock", "config.yaml", "record.json", "metrics.csv", "checkpoints"}
+    assert {path.name for path in folder.iterdir()} == expected
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+    before = record_path.stat().st_mtime_ns
+    code, out, _ = run(monkeypatch, capsys, *arguments, "logger=none", "train.threads=2")
+    assert code == 0
+    assert "finished before, nothing to train" in out
+    assert record_path.stat().st_mtime_ns == before
+
+    code, out, _ = run(monkeypatch, capsys, "task=test", f"run={folder}")
+    assert code == 0
+    assert "confusion matrix" in out
+    assert f"{100 * record['test_accuracy']['float']:.2f} %" in out
+    assert record_path.stat().st_mtime_ns == before
+
+    best = folder / "checkpoints" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:100])
+    code, _, err = run(monkeypatch, capsys, "task=test", f"run={folder}")
+    assert code == 2
+    assert "best.ckpt is damaged" in err
+    best.unlink()
+    code, _, err = run(monkeypatch, capsys, "task=test", f"run={folder}")
+    assert code == 2
+    assert "is missing" in err
+
+
+def test_a_failed_training_is_recorded_and_not_reused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = (
+        *FAST,
+        f"outputs_dir={tmp_path}",
+        "train.lr=1e38",
+        "train.clip_norm=null",
+        "cell.update_nonlinearity=relu",
+    )
+    for _ in range(2):
+        code, _, err = run(monkeypatch, capsys, *arguments)
+        assert code == 1
+        assert "the loss must stay finite" in err
+    (record_path,) = tmp_path.glob("digits/fastgrnn/*/record.json")
+    record = json.loads(record_path.read_text())
+    assert record["status"] == "failed"
+    assert "at step" in record["error"]
+
+
+def test_a_folder_in_use_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from edgesearch.pipeline.folder import RunFolder
+    from tests.conftest import composed
+
+    arguments = (*FAST, f"outputs_dir={tmp_path}")
+    with RunFolder.of(composed(*arguments), None).locked():
+        code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert "belongs to one process at a time" in err
+
+
+def test_a_sweep_runs_every_point_and_names_a_bad_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = (*FAST, f"outputs_dir={tmp_path}", "cell.wRank=2,3", "schedule.sparsity=0,0.5", "-m")
+    code, out, _ = run(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert out.count("test accuracy") == 4
+    assert len(list(tmp_path.glob("digits/fastgrnn/*/record.json"))) == 4
+    code, out, err = run(monkeypatch, capsys, *FAST, f"outputs_dir={tmp_path}", "cell.wRank=99,4", "-m")
+    assert code == 2
+    assert "cell.wRank=99" in err
+    assert "must be at least 1 and at most min(D, H) = 4, got 99" in err
+    assert out.count("test accuracy") == 1
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-m", "edgesearch"], ["edgesearch"]], ids=["module", "script"])
+def test_help_and_completion(command: list[str]) -> None:
+    script = Path(sys.executable).parent / command[0]
+    command = [str(script)] if script.exists() and command[0] == "edgesearch" else command
+    output = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+    for word in ("cell: fastgrnn, fastrnn, gru, lstm, ugrnn", "wRank: null", "edgesearch cell=fastgrnn data=usps10"):
+        assert word in output
+    line = "edgesearch cell=fast"
+    environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    query = [*command, "-sc", "query=bash"]
+    answer = subprocess.run(query, capture_output=True, text=True, check=True, env=environment).stdout
+    assert answer.split() == ["cell=fastgrnn", "cell=fastrnn"]
+    install = subprocess.run([*command, "-sc", "install=bash"], capture_output=True, text=True, check=True).stdout
+    assert "complete -o nospace" in install

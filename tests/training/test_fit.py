@@ -1,0 +1,192 @@
+"""Training: sparsity kept, best epoch eligible, interrupted runs identical, guards."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from edgesearch.cells.classifier import build_classifier
+from edgesearch.cells.spec import ModelSpec, model_spec
+from edgesearch.config import Config
+from edgesearch.data import Dataset, load_dataset
+from edgesearch.errors import TrainingError
+from edgesearch.training.callbacks import ThreePhase
+from edgesearch.training.fit import Fitted, fit
+from edgesearch.training.module import learning_rate
+from edgesearch.training.phases import Phases
+from tests.conftest import composed
+
+DATASET = load_dataset(composed().data)
+SMALL = ("cell.hidden_size=8", "train.epochs=9", "schedule.sparsity=0.6", "train.checkpoint_seconds=0")
+
+
+def spec_of(config: Config, dataset: Dataset = DATASET) -> ModelSpec:
+    shape = {"steps": dataset.steps, "input_size": dataset.input_size, "classes": dataset.classes}
+    return model_spec(config.cell, config.schedule, **shape)
+
+
+def trained(
+    folder: Path, *overrides: str, on_epoch: Callable[[Any], None] = lambda row: None, dataset: Dataset = DATASET
+) -> Fitted:
+    config = composed(*SMALL, *overrides)
+    return fit(config, dataset, spec_of(config, dataset), folder / "last.ckpt", on_epoch)
+
+
+def weights(fitted: Fitted) -> dict[str, Tensor]:
+    return fitted.state_dict
+
+
+class Interrupted(BaseException):
+    """Ends a training from outside, as a kill would, but within the test's process."""
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 7], ids=["dense", "iht", "retrain"])
+@pytest.mark.parametrize("overrides", [("cell.dropout=0.2", "cell.num_layers=2", "data.augment=true"), ("cell=lstm",)])
+def test_an_interrupted_run_ends_with_identical_weights(
+    tmp_path: Path, stop_after: int, overrides: tuple[str, ...]
+) -> None:
+    whole = trained(tmp_path / "whole", *overrides)
+
+    def interrupt(row: Any) -> None:
+        if row["epoch"] == stop_after:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "cut", *overrides, on_epoch=interrupt)
+    rows: list[Any] = []
+    resumed = trained(tmp_path / "cut", *overrides, on_epoch=rows.append)
+    assert resumed.resumed_at == stop_after
+    assert [row["epoch"] for row in rows] == list(range(9))
+    assert resumed.epoch == whole.epoch
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], value), name
+    last = [torch.load(tmp_path / run / "last.ckpt", weights_only=True)["state_dict"] for run in ("whole", "cut")]
+    for name, value in last[0].items():
+        assert torch.equal(last[1][name], value), name
+
+
+@pytest.mark.parametrize("cut", ["ramp", "step"])
+@pytest.mark.parametrize("cell", ["fastgrnn", "gru"])
+def test_the_chosen_weights_meet_the_sparsity(tmp_path: Path, cell: str, cut: str) -> None:
+    overrides = (f"cell={cell}", "cell.wRank=4", "cell.uRank=5", "schedule.wSparsity=0.3", f"schedule.cut={cut}")
+    fitted = trained(tmp_path, *overrides)
+    for tensor in spec_of(composed(*SMALL, *overrides)).tensors():
+        found = int(torch.count_nonzero(weights(fitted)[tensor.name]))
+        if tensor.sparsity:
+            assert found <= tensor.nonzeros, tensor.name
+    assert fitted.history[0]["nonzeros"] > fitted.history[-1]["nonzeros"]  # type: ignore[operator]
+    assert [row["phase"] for row in fitted.history] == ["dense"] * 3 + ["iht"] * 3 + ["retrain"] * 3
+    assert fitted.epoch >= 3
+
+
+def test_without_sparsity_every_epoch_can_be_the_best(tmp_path: Path) -> None:
+    fitted = trained(tmp_path, "schedule=dense", "schedule.sparsity=0", "train.epochs=2")
+    best = max(fitted.history, key=lambda row: (row["val_accuracy"], -float(row["val_loss"])))
+    assert fitted.epoch == best["epoch"]
+
+
+def test_supports_change_only_on_trims_and_never_in_the_last_phase() -> None:
+    config = composed(*SMALL)
+    spec = spec_of(config)
+    torch.manual_seed(0)
+    model = build_classifier(spec)
+    schedule = ThreePhase(spec, Phases(90, 15, "step", active=True), model)
+    U = model.get_parameter("rnn.cells.0.U")
+    supports = []
+    for step in range(90):
+        with torch.no_grad():
+            U.add_(0.5 * torch.randn_like(U))
+        schedule.after_step(step)
+        supports.append((U != 0).clone())
+    assert all(supports[step].all() for step in range(30))
+    changed = [step for step in range(31, 90) if not torch.equal(supports[step], supports[step - 1])]
+    assert set(changed) <= {45, 59}
+    assert supports[30].sum() == next(t.nonzeros for t in spec.tensors() if t.name.endswith("U"))
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "cosine"])
+def test_learning_rate_schedules(name: str) -> None:
+    config = composed(f"train.lr_schedule={name}", "train.epochs=10", "train.lr_step_epochs=4", "train.lr=0.5").train
+    rates = [learning_rate(config, epoch) for epoch in range(10)]
+    expected = {
+        "constant": [0.5] * 10,
+        "step": [0.5] * 4 + [0.05] * 4 + [0.005] * 2,
+        "cosine": [0.25 * (1 + math.cos(math.pi * epoch / 10)) for epoch in range(10)],
+    }[name]
+    assert rates == pytest.approx(expected)
+
+
+def test_early_stopping_waits_for_the_last_phase(tmp_path: Path) -> None:
+    fitted = trained(tmp_path, "train.epochs=60", "train.patience=2", "train.lr=1e-9")
+    assert len(fitted.history) == 43
+    dense = trained(
+        tmp_path / "dense",
+        "schedule=dense",
+        "schedule.sparsity=0",
+        "train.epochs=60",
+        "train.patience=2",
+        "train.lr=1e-9",
+    )
+    assert len(dense.history) < 20
+
+
+def test_a_loss_that_is_not_finite_names_the_step(tmp_path: Path) -> None:
+    x = DATASET.train.x.copy()
+    x[:] = 3e38
+    broken = replace(DATASET, train=replace(DATASET.train, x=x))
+    with pytest.raises(
+        TrainingError, match=r"the loss must stay finite, got nan at step 0 \(epoch 0\); lower train.lr"
+    ):
+        trained(tmp_path, "cell.update_nonlinearity=relu", dataset=broken)
+
+
+def test_gradient_clipping_is_on_by_default_and_bounds_the_step(tmp_path: Path) -> None:
+    assert composed().train.clip_norm == 1.0
+    free = trained(tmp_path / "free", "train.clip_norm=null", "train.epochs=3")
+    clipped = trained(tmp_path / "clipped", "train.clip_norm=1e-3", "train.epochs=3")
+    assert not torch.equal(weights(free)["FC"], weights(clipped)["FC"])
+
+
+def test_the_head_is_trained(tmp_path: Path) -> None:
+    config = composed(*SMALL)
+    torch.manual_seed(config.seed)
+    start = build_classifier(spec_of(config))
+    fitted = trained(tmp_path)
+    assert not torch.equal(weights(fitted)["FC"], start.FC)
+    assert not torch.equal(weights(fitted)["FCbias"], start.FCbias)
+
+
+def test_test_rows_do_not_influence_training(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shuffled = replace(DATASET, test=replace(DATASET.test, y=rng.permutation(DATASET.test.y)))
+    first, second = trained(tmp_path / "a"), trained(tmp_path / "b", dataset=shuffled)
+    for name, value in weights(first).items():
+        assert torch.equal(weights(second)[name], value)
+
+
+def test_a_checkpoint_that_cannot_be_written_keeps_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pytorch_lightning as pl
+
+    saved = pl.Trainer.save_checkpoint
+    calls = []
+
+    def failing(self: Any, path: Any, *args: Any, **options: Any) -> None:
+        calls.append(path)
+        if len(calls) == 3:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        saved(self, path, *args, **options)
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", failing)
+    with pytest.raises(OSError, match="No space left"):
+        trained(tmp_path)
+    monkeypatch.undo()
+    assert trained(tmp_path).resumed_at == 2
