@@ -34,6 +34,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ov
     [
         (["cell.hiden_size=3"], "cell.hiden_size is not a key of the configuration; did you mean cell.hidden_size?"),
         (["cell.wrank=4"], "did you mean cell.wRank?"),
+        (["data.features.bands=9"], "data.features.bands can be set only where data.features is not null"),
+        (["data.input_size=5"], "data.input_size must be null or the data's 8 features, got 5"),
         (["cell=fastgrn"], "Could not find 'cell/fastgrn' Available options in 'cell': fastgrnn"),
         (["cells=fastgrnn"], "cells is not a key of the configuration; did you mean cell?"),
         (["cell.hidden_size=many"], "cell.hidden_size has the wrong type"),

@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +19,7 @@ from edgesearch.errors import EdgesearchError, EdgesearchWarning
 
 _PACKAGE = Path(__file__).parent
 _INSTALLED = _PACKAGE / "conf"
+_points: list[tuple[list[str], dict[str, Any]]] = []
 CONF = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1] / "conf"
 
 
@@ -27,7 +28,8 @@ def _app(tree: DictConfig) -> None:
     from edgesearch.pipeline import run_task
 
     try:
-        run_task(typed_config(tree))
+        record = run_task(typed_config(tree))
+        _points.append((list(HydraConfig.get().overrides.task), record))
     except EdgesearchError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
@@ -43,12 +45,23 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         _app()
+        if len(_points) > 1:
+            _compare()
     except EdgesearchError as error:
         sys.exit(_complain(str(error), error.exit_code))
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(_complain(_composition_error(error), 2))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted; the same command goes on from the last checkpoint", 130))
+
+
+def _compare() -> None:
+    """Print one line a sweep point, for points run in this process."""
+    from rich.console import Console
+
+    from edgesearch.report.tables import comparison
+
+    Console().print(comparison(_points))
 
 
 def _show_warning(

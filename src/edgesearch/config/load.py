@@ -54,6 +54,9 @@ def load_config(path: Path) -> Config:
 def unknown_key(full_key: str) -> str:
     """Return the message for an unknown dotted key, with the nearest known one."""
     known = _known_keys()
+    if full_key in known:
+        parent = full_key.rpartition(".")[0]
+        return f"{full_key} can be set only where {parent} is not null; choose an option of its group that has {parent}"
     last = full_key.rsplit(".", 1)[-1]
     near = difflib.get_close_matches(full_key, known, n=1, cutoff=0.7)
     near = near or [path for path in known if path.rsplit(".", 1)[-1].lower() == last.lower()][:1]

@@ -37,7 +37,6 @@ class Batches:
         batch_size: rows of a batch; the last one of an epoch may be smaller.
         seed: decides order and augmentation together with the epoch.
         augmentation: None for none.
-        device: where the rows are kept.
     """
 
     def __init__(
@@ -46,12 +45,9 @@ class Batches:
         batch_size: int,
         seed: int,
         augmentation: Augmentation | None = None,
-        device: torch.device | str = "cpu",
     ) -> None:
-        self._x = torch.from_numpy(dataset.train.x).to(device)
-        self._y = torch.from_numpy(dataset.train.y).to(device)
-        self._mean = torch.from_numpy(dataset.mean).to(device)
-        self._std = torch.from_numpy(dataset.std).to(device)
+        self._x, self._y = torch.from_numpy(dataset.train.x), torch.from_numpy(dataset.train.y)
+        self._mean, self._std = torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std)
         self._background = dataset.background
         self._batch_size, self._seed, self._augmentation = batch_size, seed, augmentation
         if augmentation is None:
@@ -63,7 +59,7 @@ class Batches:
     def epoch(self, index: int) -> Iterator[Batch]:
         """Yield the batches of epoch `index`: x (T, B, D) normalised float32, y (B,) int64."""
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + index) % 2**63)
-        order = torch.randperm(len(self._y), generator=generator).to(self._y.device)
+        order = torch.randperm(len(self._y), generator=generator)
         for rows in torch.split(order, self._batch_size):
             x = self._x[rows]
             if self._augmentation is not None:
@@ -74,7 +70,7 @@ class Batches:
         x = shift(x, by.steps, by.features, self._background, generator)
         x = (x - self._mean) / self._std
         if by.noise:
-            x = x + by.noise * torch.randn(x.shape, generator=generator).to(x.device)
+            x = x + by.noise * torch.randn(x.shape, generator=generator)
         return x
 
 
@@ -87,8 +83,8 @@ def shift(x: Tensor, steps: int, features: int, background: float | None, genera
         if not most:
             continue
         extent = x.size(dim)
-        offsets = torch.randint(-most, most + 1, (x.size(0), 1), generator=generator).to(x.device)
-        source = torch.arange(extent, device=x.device) - offsets
+        offsets = torch.randint(-most, most + 1, (x.size(0), 1), generator=generator)
+        source = torch.arange(extent) - offsets
         inside = source.clamp(0, extent - 1)
         view = (x.size(0), extent, 1) if dim == 1 else (x.size(0), 1, extent)
         moved = x.gather(dim, inside.view(view).expand_as(x))
@@ -96,7 +92,7 @@ def shift(x: Tensor, steps: int, features: int, background: float | None, genera
     return x
 
 
-def tensors(dataset: Dataset, split: Split, device: torch.device | str = "cpu") -> Batch:
+def tensors(dataset: Dataset, split: Split) -> Batch:
     """Return all rows of a split, normalised: x (T, N, D) and y (N,)."""
     x = (torch.from_numpy(split.x) - torch.from_numpy(dataset.mean)) / torch.from_numpy(dataset.std)
-    return x.transpose(0, 1).contiguous().to(device), torch.from_numpy(split.y).to(device)
+    return x.transpose(0, 1).contiguous(), torch.from_numpy(split.y)

@@ -36,6 +36,11 @@ def load_dataset(config: DataConfig) -> Dataset:
             f"training and test data must have the same steps and features, got {raw.train.x.shape[1:]} and "
             f"{raw.test.x.shape[1:]}; check the files"
         )
+    if config.input_size not in (None, raw.train.x.shape[2]):
+        raise ConfigError(
+            f"data.input_size must be null or the data's {raw.train.x.shape[2]} features, got {config.input_size}; "
+            "set data.input_size=null"
+        )
     check_labels(raw.train, raw.test, raw.class_names)
     train, validation = _with_validation(config, raw)
     mean, std = statistics(train.x)

@@ -1,19 +1,19 @@
 """`task.name` to the function that does it."""
 
 from edgesearch.config import Config
+from edgesearch.report.record import Record
 
 
-def run_task(config: Config) -> None:
-    """Run the configured task; results are printed and written to its run folder."""
+def run_task(config: Config) -> Record:
+    """Run the configured task; its results are printed, written to the run folder and returned."""
     _limit_threads(config.train.threads)
     if config.task.name == "train":
         from edgesearch.pipeline.train import train
 
-        train(config)
-    else:
-        from edgesearch.pipeline.test import test
+        return train(config)
+    from edgesearch.pipeline.test import test
 
-        test(config)
+    return test(config)
 
 
 def _limit_threads(count: int | None) -> None:

@@ -1,5 +1,7 @@
 """Records as rich tables."""
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from edgesearch.report.record import Record
@@ -29,6 +31,25 @@ def _title(record: Record) -> str:
     variant = f" ({data['variant']})" if data["variant"] else ""
     part = f", a subset of {data['subset_of']}" if data["subset_of"] else ""
     return f"{record['cell']} on {data['name']}{variant}{part}"
+
+
+def comparison(points: Sequence[tuple[list[str], Record]]) -> Table:
+    """Return one row a sweep point: the overrides in which points differ, accuracies, sizes and folder name."""
+    shared = set.intersection(*(set(overrides) for overrides, _ in points))
+    table = Table(title="sweep", title_justify="left")
+    for name in ("point", "test", "validation", "non-zeros", "float32", "integer", "folder"):
+        table.add_column(name, justify="left" if name in ("point", "folder") else "right")
+    for overrides, record in points:
+        flash = [f"{size['flash_bytes']:,} B" for size in record["sizes"].values()]
+        table.add_row(
+            " ".join(o for o in overrides if o not in shared),
+            _percent(record["test_accuracy"]["float"]),
+            _percent(record["val_accuracy"]["float"]),
+            str(record["nonzeros"]),
+            *flash,
+            record["config_hash"],
+        )
+    return table
 
 
 def confusion(record: Record) -> Table:

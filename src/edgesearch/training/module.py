@@ -114,6 +114,11 @@ class SequenceClassifier(pl.LightningModule):
         x, y = batch
         logits = self.model(x)
         self.val_loss = float(cross_entropy(logits, y))
+        if not math.isfinite(self.val_loss):
+            raise TrainingError(
+                f"the validation loss must stay finite, got {self.val_loss} after epoch {self.trainer.current_epoch}; "
+                f"lower train.lr={self.config.lr:g}"
+            )
         self.accuracy.update(logits, y)
 
     def on_validation_epoch_end(self) -> None:
