@@ -7,6 +7,7 @@ pass an epoch, in one process on one thread. Runs alternate; CPU time is compare
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -76,7 +77,7 @@ def main() -> None:
     for _ in range(arguments.repeats):
         for name, way in ways.items():
             stamps = way(config, dataset, spec)
-            step[name].append(statistics.median(b - a for a, b in zip(stamps, stamps[1:], strict=False)) / steps)
+            step[name].append(statistics.median(b - a for a, b in itertools.pairwise(stamps)) / steps)
             whole[name].append(stamps[-1] - stamps[0])
     for title, times in (("one optimizer step", step), (f"{arguments.epochs} epochs", whole)):
         base, ours = (statistics.median(times[name]) for name in ways)
