@@ -1,5 +1,6 @@
 """The command line: help, errors on one line with exit code 2, completion, runs, reuse."""
 
+import errno
 import json
 import os
 import subprocess
@@ -142,6 +143,24 @@ def test_a_failed_training_is_recorded_and_not_reused(
     record = json.loads(record_path.read_text())
     assert record["status"] == "failed"
     assert "at step" in record["error"]
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from edgesearch.pipeline import train
+
+    def full(folder: Path, record: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    arguments = (*FAST, f"outputs_dir={tmp_path}")
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "write_record", full)
+        code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert "must be writable, got: No space left on device" in err
+    assert err.count("\n") == 1
+    assert run(monkeypatch, capsys, *arguments)[0] == 0
 
 
 def test_a_folder_in_use_is_left_alone(

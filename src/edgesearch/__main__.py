@@ -1,10 +1,11 @@
 """The command line: `python -m edgesearch KEY=VALUE ...`, or `edgesearch KEY=VALUE ...`."""
 
+import errno
 import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -30,10 +31,10 @@ def _app(tree: DictConfig) -> None:
     try:
         record = run_task(typed_config(tree))
         _points.append((list(HydraConfig.get().overrides.task), record))
-    except EdgesearchError as error:
+    except (EdgesearchError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
-        sys.exit(_complain(str(error), error.exit_code))
+        _exit(error)
 
 
 def main() -> None:
@@ -47,12 +48,31 @@ def main() -> None:
         _app()
         if len(_points) > 1:
             _compare()
-    except EdgesearchError as error:
-        sys.exit(_complain(str(error), error.exit_code))
-    except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(_complain(_composition_error(error), 2))
+    except (EdgesearchError, OSError, HydraException, OmegaConfBaseException) as error:
+        _exit(error)
     except KeyboardInterrupt:
-        sys.exit(_complain("interrupted; the same command goes on from the last checkpoint", 130))
+        _say("interrupted; the same command goes on from the last checkpoint")
+        sys.exit(130)
+
+
+def _exit(error: Exception) -> NoReturn:
+    """End the process with one line for an error a user can act on; raise any other."""
+    if isinstance(error, EdgesearchError):
+        _say(str(error))
+        sys.exit(error.exit_code)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        text = str(error)
+        _say(unknown_key(text.split("'")[1]) if "Could not override '" in text else text)
+        sys.exit(2)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        place = error.filename or "outputs_dir"
+        _say(f"{place} must be writable, got: {error.strerror}; make room or set outputs_dir")
+        sys.exit(1)
+    raise error
+
+
+def _say(message: str) -> None:
+    print(f"edgesearch: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _compare() -> None:
@@ -74,22 +94,9 @@ def _show_warning(
 ) -> None:
     """Print warnings made on purpose as one line; others, of libraries, as Python would."""
     if issubclass(category, EdgesearchWarning):
-        _complain(f"warning: {message}", 0)
+        _say(f"warning: {message}")
     else:
         print(warnings.formatwarning(message, category, filename, lineno), file=sys.stderr, end="")
-
-
-def _complain(message: str, code: int) -> int:
-    print(f"edgesearch: {' '.join(message.split())}", file=sys.stderr)
-    return code
-
-
-def _composition_error(error: Exception) -> str:
-    """Return Hydra's message on one line, with the nearest known key where an override names an unknown one."""
-    text = str(error)
-    if "Could not override '" in text:
-        return unknown_key(text.split("'")[1])
-    return text
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Training: sparsity kept, best epoch eligible, interrupted runs identical, guards."""
 
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from edgesearch.cells.classifier import build_classifier
 from edgesearch.cells.spec import ModelSpec, model_spec
 from edgesearch.config import Config
 from edgesearch.data import Dataset, load_dataset
-from edgesearch.errors import TrainingError
+from edgesearch.errors import ModelFileError, TrainingError
 from edgesearch.training.callbacks import ThreePhase
 from edgesearch.training.fit import Fitted, fit
 from edgesearch.training.module import learning_rate
@@ -168,6 +169,23 @@ def test_test_rows_do_not_influence_training(tmp_path: Path) -> None:
     first, second = trained(tmp_path / "a"), trained(tmp_path / "b", dataset=shuffled)
     for name, value in weights(first).items():
         assert torch.equal(weights(second)[name], value)
+
+
+def test_a_damaged_checkpoint_is_not_trained_over(tmp_path: Path) -> None:
+    trained(tmp_path, "train.epochs=2")
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ModelFileError, match=r"last\.ckpt is damaged; delete it"):
+        trained(tmp_path, "train.epochs=2")
+
+
+def test_a_keyboard_interrupt_stays_one(tmp_path: Path) -> None:
+    def interrupt(row: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, on_epoch=interrupt)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_checkpoint_that_cannot_be_written_keeps_the_one_before(

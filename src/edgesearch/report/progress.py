@@ -8,12 +8,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class TrainingProgress:
-    """A bar that shows epoch, phase, and the validation accuracy of the last epoch."""
+    """A bar that shows epoch, phase and the last epoch's validation accuracy."""
 
     def __init__(self, title: str, epochs: int, shown: bool) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(),
@@ -33,5 +33,5 @@ class TrainingProgress:
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Advance to the row's epoch."""
-        state = f"{row['phase']}, validation {100 * row['val_accuracy']:.1f} %, {row['nonzeros']} non-zeros"
+        state = f"{row['phase']} {100 * row['val_accuracy']:.1f} %"
         self._bar.update(self._task, completed=row["epoch"] + 1, state=state)

@@ -1,6 +1,7 @@
 """Config, data and spec in; trained weights and history out."""
 
 import logging
+import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from edgesearch.cells.classifier import build_classifier
 from edgesearch.cells.spec import ModelSpec
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
-from edgesearch.errors import TrainingError
+from edgesearch.errors import ModelFileError, TrainingError
 from edgesearch.training.callbacks import BestEpoch, Checkpoints, EarlyStop, Row, ThreePhase
 from edgesearch.training.datamodule import SequenceData
 from edgesearch.training.module import SequenceClassifier
@@ -43,6 +44,8 @@ def fit(config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_
 
     Raises:
         TrainingError: the loss is not finite, or no epoch met the sparsity.
+        ModelFileError: the checkpoint is damaged.
+        KeyboardInterrupt: Ctrl-C, which Lightning turns into an exit with interrupts ignored.
     """
     _quiet()
     torch.manual_seed(config.seed)
@@ -74,12 +77,27 @@ def fit(config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=_readable(checkpoint), weights_only=True)
+    except SystemExit as stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from stop
     if not best.best:
         raise TrainingError(
             f"an epoch must end with the sparsity reached, got none in {config.train.epochs}; raise train.epochs"
         )
     return Fitted(best.best["state_dict"], best.best["epoch"], best.history, best.resumed_at)
+
+
+def _readable(checkpoint: Path) -> Path | None:
+    """Return the checkpoint to go on from, None for a new training."""
+    if not checkpoint.exists():
+        return None
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # (torch.load raises many unrelated types)
+        raise ModelFileError(f"{checkpoint} is damaged; delete it to train from the start") from error
+    return checkpoint
 
 
 def _quiet() -> None:

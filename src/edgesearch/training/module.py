@@ -71,7 +71,7 @@ class SequenceClassifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate and its random state, which dropout draws from."""
-        torch.manual_seed(self.seed * 1_000_003 + self.trainer.current_epoch)
+        torch.manual_seed((self.seed * 1_000_003 + self.trainer.current_epoch) % 2**63)
         self.losses = []
 
     def training_step(self, batch: list[Batch], batch_idx: int) -> None:
