@@ -148,8 +148,8 @@ class TestCellContract:
         scalars = {"alpha": -3.0, "beta": 3.0, "zeta": 1.0, "nu": -4.0, "Bhh": 0.0}
         for n, p in cell.named_parameters():
             if n in ("W", "U"):
-                assert abs(float(p.std()) - 0.1) < 0.005, n
-                assert abs(float(p.mean())) < 0.01, n
+                assert abs(float(p.detach().std()) - 0.1) < 0.005, n
+                assert abs(float(p.detach().mean())) < 0.01, n
             else:
                 assert torch.equal(p, torch.full_like(p, scalars.get(n, 1.0))), n
 

@@ -88,8 +88,10 @@ def quiet_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quiet_wandb")
 def test_wandb_offline_is_complete(tmp_path: Path) -> None:
-    config = composed("logger=wandb", "logger.tags=[usb,demo]")
-    log(config, tmp_path)
+    import wandb
+
+    log(composed("logger=wandb", "logger.tags=[usb,demo]"), tmp_path)
+    wandb.teardown()  # waits until the file is flushed
     check_complete(tmp_path)
     run = read_offline(tmp_path)["run"]
     assert list(run.tags) == ["usb", "demo"]
