@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from edgesearch.__main__ import CONF
+from edgesearch.cells.spec import model_spec
 from edgesearch.pipeline.train import train
 from tests.conftest import composed
 
@@ -18,9 +19,20 @@ def test_a_recipe_trains(tmp_path: Path, data_folder: Path, recipe: str) -> None
     small = ("train.epochs=1", f"outputs_dir={tmp_path}", "progress=false")
     record = train(composed(f"experiment={recipe}", *small))
     assert record["status"] == "finished"
-    assert record["nonzeros"] <= record["parameters"]
     (stored,) = tmp_path.glob("*/*/*/record.json")
     assert json.loads(stored.read_text())["test_accuracy"] == record["test_accuracy"]
+
+
+def test_the_compact_recipe_has_at_most_1600_nonzeros() -> None:
+    config = composed("experiment=usps10_compact")
+    assert model_spec(config.cell, config.schedule, steps=16, input_size=16, classes=10).nonzeros <= 1600
+
+
+def test_the_edgeml_recipe_is_their_model() -> None:
+    config = composed("experiment=usps10_edgeml")
+    spec = model_spec(config.cell, config.schedule, steps=16, input_size=16, classes=10)
+    assert spec.parameters == spec.nonzeros == 1932
+    assert config.data.variant == "libsvm"
 
 
 def test_recipes_say_what_they_are() -> None:

@@ -36,6 +36,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ov
         (["cell.hiden_size=3"], "cell.hiden_size is not a key of the configuration; did you mean cell.hidden_size?"),
         (["cell.wrank=4"], "did you mean cell.wRank?"),
         (["data.features.bands=9"], "data.features.bands can be set only where data.features is not null"),
+        (["data=fsdd", "data.features=null"], "data.features belongs to the audio sets"),
+        (
+            ["data.features={kind:mfcc,window_ms:9,hop_ms:9,bands:9,coefficients:3,seconds:1}"],
+            "to no other, got a front",
+        ),
         (["data.input_size=5"], "data.input_size must be null or the data's 8 features, got 5"),
         (["cell=fastgrn"], "Could not find 'cell/fastgrn' Available options in 'cell': fastgrnn"),
         (["cells=fastgrnn"], "cells is not a key of the configuration; did you mean cell?"),
@@ -51,7 +56,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ov
         ),
         (["schedule=dense", "schedule.sparsity=0.5"], "schedule=dense cuts no weights"),
         (["cell.hidden_size=3", "cell.hidden_size=[}"], "no viable alternative at input"),
-        (["budget.flash_bytes=100"], "budget.flash_bytes = 100 is exceeded, the model needs 1272"),
+        (
+            ["budget.flash_bytes=100"],
+            "a model must fit its budget at 8-bit weights, got 1272 for budget.flash_bytes=100; lower",
+        ),
         (["task=test", "run=nowhere"], "run must be the folder of a finished run, got nowhere"),
         (["task=test"], "task=test needs the folder of a finished run"),
     ],
@@ -158,7 +166,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
         patched.setattr(train, "write_record", full)
         code, _, err = run(monkeypatch, capsys, *arguments)
     assert code == 1
-    assert "must be writable, got: No space left on device" in err
+    assert "cannot be used: No space left on device" in err
     assert err.count("\n") == 1
     assert run(monkeypatch, capsys, *arguments)[0] == 0
 
@@ -189,6 +197,9 @@ def test_a_sweep_runs_every_point_and_names_a_bad_one(
     assert "cell.wRank=99" in err
     assert "must be at least 1 and at most min(D, H) = 4, got 99" in err
     assert out.count("test accuracy") == 1
+    code, out, _ = run(monkeypatch, capsys, FAST[0], f"outputs_dir={tmp_path}", "-m", "cell.wRank=99,2,3", *FAST[1:])
+    assert code == 2
+    assert "sweep" in out
 
 
 @pytest.mark.parametrize("command", [[sys.executable, "-m", "edgesearch"], ["edgesearch"]], ids=["module", "script"])

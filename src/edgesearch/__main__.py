@@ -1,9 +1,9 @@
 """The command line: `python -m edgesearch KEY=VALUE ...`, or `edgesearch KEY=VALUE ...`."""
 
-import errno
 import os
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -40,19 +40,25 @@ def _app(tree: DictConfig) -> None:
 def main() -> None:
     """Run the command; errors made on purpose become one line on standard error and an exit code."""
     warnings.showwarning = _show_warning
+    if "--version" in sys.argv:
+        print(f"edgesearch {version('edgesearch')}")
+        return
+    # Hydra takes overrides in one piece, after its own flags
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         _app()
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         _app()
-        if len(_points) > 1:
-            _compare()
     except (EdgesearchError, OSError, HydraException, OmegaConfBaseException) as error:
         _exit(error)
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from the last checkpoint")
         sys.exit(130)
+    finally:
+        if len(_points) > 1:
+            _compare()
 
 
 def _exit(error: Exception) -> NoReturn:
@@ -64,9 +70,11 @@ def _exit(error: Exception) -> NoReturn:
         text = str(error)
         _say(unknown_key(text.split("'")[1]) if "Could not override '" in text else text)
         sys.exit(2)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        place = error.filename or "outputs_dir"
-        _say(f"{place} must be writable, got: {error.strerror}; make room or set outputs_dir")
+    if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as in `edgesearch --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    if isinstance(error, OSError):
+        _say(f"{error.filename or 'a file'} cannot be used: {error.strerror}; check the path and the disk's space")
         sys.exit(1)
     raise error
 

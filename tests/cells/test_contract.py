@@ -141,6 +141,10 @@ class TestCellContract:
         state = torch.zeros(1, 3, 4)
         with pytest.raises(ValueError, match="initial state"):
             rnn(torch.zeros(5, 2, 3), (state, state) if name == "lstm" else state)
+        with pytest.raises(ValueError, match="initial state"):
+            rnn(torch.zeros(5, 2, 3), (state,) if name == "lstm" else (state, state))
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            RNNS[name](3, 4, wSparsity=0.5)
 
     def test_initial_values(self, name: str, options: dict[str, Any]) -> None:
         torch.manual_seed(0)
@@ -186,6 +190,7 @@ def test_dropout_acts_between_layers_and_only_in_training() -> None:
         ({"wRank": 0}, "cell.wRank must be at least 1"),
         ({"num_layers": 0}, "cell.num_layers"),
         ({"dropout": 1.0}, "cell.dropout"),
+        ({"reset_after": True}, "reset_after belongs to the GRU"),
         ({"backend": "magic"}, "cell.backend must be one of auto, eager"),
         ({"update_nonlinearity": "softplus"}, "a nonlinearity is a callable or one of"),
     ],
@@ -201,3 +206,4 @@ def test_the_head_reads_both_directions() -> None:
     output, _ = model.rnn(x)
     expected = torch.cat((output[-1, :, :3], output[0, :, 3:]), dim=1) @ model.FC + model.FCbias
     torch.testing.assert_close(model(x), expected)
+    torch.testing.assert_close(model(x[:, 1]), expected[1])

@@ -85,6 +85,46 @@ def test_a_saved_model_is_the_same_model(tmp_path: Path, cell: str, ranks: tuple
     assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob(".*"))
 
 
+def test_a_folder_holds_one_model(tmp_path: Path) -> None:
+    full = edgesearch.Classifier(edgesearch.FastGRNN(D, H), C)
+    low = edgesearch.Classifier(edgesearch.FastGRNN(D, H, wRank=2, uRank=3), C)
+    for first, second in ((full, low), (low, full)):
+        edgesearch.save_edgeml(first, tmp_path, np.zeros(T * D), np.ones(T * D))
+        edgesearch.save_edgeml(second, tmp_path)
+        again = edgesearch.load_edgeml(tmp_path, cell="fastgrnn")
+        assert again.input_mean is None
+        assert torch.equal(again(sequences().float()), second(sequences().float()))
+    np.save(tmp_path / "W1.npy", np.zeros((D, 2), dtype=np.float32))
+    with pytest.raises(ModelFileError, match="got both"):
+        edgesearch.load_edgeml(tmp_path, cell="fastgrnn")
+    with pytest.raises(ValueError, match="belong together"):
+        edgesearch.save_edgeml(full, tmp_path, mean=np.zeros(T * D))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("W", np.float32(1)),
+        ("W", np.zeros(D, np.float32)),
+        ("zeta", np.zeros(2, np.float32)),
+        ("FC", np.zeros((H + 1, C))),
+    ],
+)
+def test_files_of_another_shape_are_an_error(tmp_path: Path, name: str, value: np.ndarray) -> None:
+    write(tmp_path, random_weights("fastgrnn", D, H, C, None, None))
+    np.save(tmp_path / f"{name}.npy", value)
+    with pytest.raises(ModelFileError):
+        edgesearch.load_edgeml(tmp_path, cell="fastgrnn")
+
+
+def test_big_endian_files_load(tmp_path: Path) -> None:
+    weights = random_weights("lstm", D, H, C, 2, None)
+    for name, value in weights.items():
+        np.save(tmp_path / f"{name}.npy", value.numpy().astype(">f8"))
+    x = sequences()
+    torch.testing.assert_close(edgesearch.load_edgeml(tmp_path, cell="lstm")(x), logits("lstm", weights, x))
+
+
 def test_damaged_folders_are_clear_errors(tmp_path: Path) -> None:
     weights = random_weights("fastgrnn", D, H, C, None, None)
     with pytest.raises(ModelFileError, match=r"got none in .*check cell and folder"):

@@ -82,5 +82,7 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         edgesearch.GRU(3, 4, wRank=2).load_state_dict(dict(state))
     with pytest.raises(ModelFileError, match="full-rank"):
         edgesearch.FastGRNN(3, 4).load_state_dict(dict(state))
+    with pytest.raises(ModelFileError, match="weight_ih_l1, got none"):
+        edgesearch.GRU(3, 4, num_layers=2).load_state_dict(dict(state))
     with pytest.raises(ModelFileError, match="proj_size"):
         edgesearch.LSTM(3, 4).load_state_dict(nn.LSTM(3, 4, proj_size=2).state_dict())

@@ -49,6 +49,19 @@ def test_npz_with_its_own_validation_and_groups(tmp_path: Path) -> None:
     assert load_dataset(config_for(path, "data.validation_by=row")).train.groups is None
 
 
+def test_tiny_values_are_scaled_like_any_others(tmp_path: Path) -> None:
+    edgeml_layout(tmp_path, X * 1e-8)
+    dataset = load_dataset(config_for(tmp_path, "data.input_size=3"))
+    scaled = (dataset.train.x - dataset.mean) / dataset.std
+    assert abs(float(scaled.std()) - 1) < 0.01
+
+
+def test_shifts_beyond_the_sequence_are_refused(tmp_path: Path) -> None:
+    edgeml_layout(tmp_path)
+    with pytest.raises(ConfigError, match=r"data\.shift_steps must be less than the data's 4 steps, got 4"):
+        load_dataset(config_for(tmp_path, "data.input_size=3", "data.augment=true", "data.shift_steps=4"))
+
+
 def test_changed_files_are_another_run(tmp_path: Path) -> None:
     edgeml_layout(tmp_path)
     before = source_digest(config_for(tmp_path))
@@ -122,6 +135,22 @@ def test_npz_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_dataset(config_for(path))
     np.savez(path, x_train=X, y_train=Y, x_test=X[:, :3], y_test=Y)
     with pytest.raises(DataError, match="the same steps and features"):
+        load_dataset(config_for(path))
+    own = "data.validation=null"
+    np.savez(path, x_train=X, y_train=Y, x_test=X, y_test=Y, x_val=X[:, :2], y_val=Y)
+    with pytest.raises(DataError, match="training and validation data must have the same steps"):
+        load_dataset(config_for(path, own))
+    np.savez(path, x_train=X, y_train=Y, x_test=X, y_test=Y, x_val=X, y_val=Y + 7)
+    with pytest.raises(DataError, match="validation labels must occur"):
+        load_dataset(config_for(path, own))
+    np.savez(path, x_train=X, y_train=Y, x_test=X, y_test=Y, group_train=np.zeros((60, 2)))
+    with pytest.raises(DataError, match="one group a row"):
+        load_dataset(config_for(path))
+    np.savez(path, x_train=X.astype(np.float64) + 1e9, y_train=Y, x_test=X, y_test=Y)
+    with pytest.raises(DataError, match="subtract the offset"):
+        load_dataset(config_for(path))
+    np.savez(path, x_train=X, y_train=np.where(Y == 2, 3_000_000, Y), x_test=X, y_test=Y)
+    with pytest.raises(DataError, match="got 3000000 among 60 rows"):
         load_dataset(config_for(path))
     np.savez(path, x_train=X, y_train=Y, x_test=X, y_test=Y + 1)
     with pytest.raises(DataError, match="test labels must occur"):

@@ -29,6 +29,8 @@ def test_groups_move_as_a_whole_and_classes_come_near_their_share() -> None:
     groups = [f"g{g}" for g in range(20) for _ in range(30)]
     whole = rows(rng.integers(0, 4, 600).tolist(), groups)
     train, validation = split_validation(whole, 0.25, seed=1)
+    picks = {tuple(sorted(set(split_validation(whole, 0.25, seed)[1].groups.tolist()))) for seed in range(5)}  # type: ignore[union-attr]
+    assert len(picks) > 1
     assert train.groups is not None
     assert validation.groups is not None
     assert not set(train.groups) & set(validation.groups)

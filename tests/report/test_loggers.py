@@ -61,7 +61,8 @@ def test_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    log(composed("logger=tensorboard"), tmp_path)
+    for _ in range(2):
+        log(composed("logger=tensorboard"), tmp_path)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("val_accuracy")] == [0, 1, 2]
@@ -127,10 +128,12 @@ def server(behaviour: str) -> Iterator[int]:
         running.daemon_threads = True
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
-        yield running.server_port
-        AnswersOnlyTheProbe.released.set()
-        running.shutdown()
-        thread.join()
+        try:
+            yield running.server_port
+        finally:
+            AnswersOnlyTheProbe.released.set()
+            running.shutdown()
+            thread.join()
 
 
 @pytest.mark.usefixtures("quiet_wandb")

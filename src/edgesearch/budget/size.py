@@ -112,17 +112,14 @@ def edgeml_bytes(spec: ModelSpec) -> int:
 
 
 def over_budget(size: Size, budget: BudgetConfig) -> list[str]:
-    """Return one line for each limit of the budget that `size` exceeds."""
+    """Return what is needed and allowed for each limit of the budget that `size` exceeds."""
     checks = (
         ("flash_bytes", size.flash_bytes, budget.flash_bytes),
         ("ram_bytes", size.ram_bytes, budget.ram_bytes),
         ("macs", size.macs, budget.macs),
     )
     return [
-        f"budget.{name} = {limit} is exceeded, the model needs {needed}; lower cell.hidden_size or the ranks, or raise "
-        f"schedule.sparsity or budget.{name}"
-        for name, needed, limit in checks
-        if limit is not None and needed > limit
+        f"{needed} for budget.{name}={limit}" for name, needed, limit in checks if limit is not None and needed > limit
     ]
 
 

@@ -31,6 +31,7 @@ class RNNCell(nn.Module, ABC):
         gate_nonlinearity: a name of `NONLINEARITIES` or a callable; ignored by FastRNN, which has no gate.
         update_nonlinearity: the same for the candidate state.
         backend: `auto` or `eager`.
+        reset_after: the GRU's form (see `GRUCell`, where it is True by default); False for every other cell.
 
     Raises:
         ConfigError: a size, rank, nonlinearity or backend that cannot be.
@@ -55,14 +56,15 @@ class RNNCell(nn.Module, ABC):
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        **options: Any,
+        *,
+        reset_after: bool = False,
     ) -> None:
         super().__init__()
         if backend not in BACKENDS:
             raise ConfigError(
                 f"cell.backend must be one of {', '.join(BACKENDS)}, got {backend}; set cell.backend=auto"
             )
-        self.spec = LayerSpec(self.kind, input_size, hidden_size, wRank, uRank, **options)
+        self.spec = LayerSpec(self.kind, input_size, hidden_size, wRank, uRank, reset_after)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.gate = nonlinearity(gate_nonlinearity or "sigmoid")
         self.update = nonlinearity(update_nonlinearity)

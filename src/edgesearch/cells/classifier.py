@@ -36,10 +36,10 @@ class Classifier(nn.Module):
         return self.FCbias.numel()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, C) of sequences (T, B, D), or (B, T, D) if the network is batch_first."""
+        """Return logits (B, C) of sequences (T, B, D), (B, T, D) if batch_first, or logits (C,) of one (T, D)."""
         _, state = self.rnn(x)
         h = state[0] if isinstance(state, tuple) else state
-        return torch.addmm(self.FCbias, torch.cat(tuple(h[-self.rnn.directions :]), dim=1), self.FC)
+        return torch.cat(tuple(h[-self.rnn.directions :]), dim=-1) @ self.FC + self.FCbias
 
 
 def build_classifier(spec: ModelSpec, backend: str = "auto") -> Classifier:

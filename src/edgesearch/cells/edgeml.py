@@ -16,9 +16,15 @@ from edgesearch.cells.classifier import Classifier
 from edgesearch.cells.nonlinear import Function
 from edgesearch.cells.rnn import RNNS
 from edgesearch.cells.spec import KINDS, CellKind
-from edgesearch.errors import ModelFileError
+from edgesearch.errors import ConfigError, ModelFileError
 
 Array = npt.NDArray[Any]
+
+_NAMES = (
+    {f"{letter}{suffix}" for letter in "WU" for suffix in ("", "1", "2", "3", "4")}
+    | {name for kind in KINDS.values() for name in (*kind.biases, *(scalar for scalar, _ in kind.scalars))}
+    | {"FC", "FCbias", "mean", "std"}
+)
 
 
 def load_edgeml(
@@ -44,44 +50,54 @@ def load_edgeml(
     path = Path(folder)
     if cell not in KINDS:
         raise ModelFileError(f"cell must be one of {', '.join(KINDS)}, got {cell}; see the folder's origin")
+    try:
+        model = _assemble(path, cell, gate_nonlinearity, update_nonlinearity)
+    except (ConfigError, RuntimeError, ValueError, IndexError) as error:
+        raise ModelFileError(f"the files of {path} do not fit together: {' '.join(str(error).split())}") from error
+    if (path / "mean.npy").is_file() or (path / "std.npy").is_file():
+        model.input_mean = torch.from_numpy(_read(path, "mean").reshape(-1))
+        model.input_std = torch.from_numpy(_read(path, "std").reshape(-1))
+    return model
+
+
+def _assemble(path: Path, cell: str, gate: str | Function | None, update: str | Function) -> Classifier:
     kind = KINDS[cell]
     state = _matrix(path, kind, "W") | _matrix(path, kind, "U")
     state |= {name: _read(path, name).reshape(-1) for name in kind.biases}
     state |= {name: _read(path, name).reshape(1, 1) for name, _ in kind.scalars}
     FC, FCbias = _read(path, "FC"), _read(path, "FCbias").reshape(-1)
-    first, second = state.get("W", state.get("W1")), state.get("U", state.get("U1"))
-    assert first is not None
-    assert second is not None
+    first, second = (state[letter] if letter in state else state[f"{letter}1"] for letter in "WU")
     options: dict[str, Any] = {"reset_after": False} if cell == "gru" else {}
     rnn = RNNS[cell](
         first.shape[0],
         second.shape[0],
         wRank=first.shape[1] if "W1" in state else None,
         uRank=second.shape[1] if "U1" in state else None,
-        gate_nonlinearity=gate_nonlinearity,
-        update_nonlinearity=update_nonlinearity,
+        gate_nonlinearity=gate,
+        update_nonlinearity=update,
         **options,
     )
     model = Classifier(rnn, FCbias.size).to(torch.from_numpy(FC).dtype)
     named = {f"rnn.cells.0.{name}": value for name, value in state.items()} | {"FC": FC, "FCbias": FCbias}
-    try:
-        model.load_state_dict({name: torch.from_numpy(value) for name, value in named.items()})
-    except RuntimeError as error:
-        raise ModelFileError(f"the files of {path} do not fit together: {' '.join(str(error).split())}") from error
-    if (path / "mean.npy").is_file():
-        model.input_mean = torch.from_numpy(_read(path, "mean").reshape(-1))
-        model.input_std = torch.from_numpy(_read(path, "std").reshape(-1))
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in named.items()})
     return model
 
 
 def save_edgeml(
     model: Classifier, folder: str | Path, mean: npt.ArrayLike | None = None, std: npt.ArrayLike | None = None
 ) -> None:
-    """Write the files of a classifier, with `mean` and `std` (T * D each) beside them if given.
+    """Write the files of a classifier, and `mean` and `std` (T * D each) beside them if given or loaded with it.
+
+    Files of another model of the format in the folder are removed first, so that none of them is taken for this one's.
 
     Raises:
         ModelFileError: the model has more than one layer or direction, or is a GRU that resets after the product.
+        ValueError: one of `mean` and `std` without the other.
     """
+    if (mean is None) != (std is None):
+        raise ValueError("mean and std belong together, got one of them; give both or none")
+    if mean is None and model.input_mean is not None and model.input_std is not None:
+        mean, std = model.input_mean.cpu().numpy(), model.input_std.cpu().numpy()
     cells = list(model.rnn.cells)
     if len(cells) != 1:
         raise ModelFileError(
@@ -102,6 +118,8 @@ def save_edgeml(
         files |= {"mean": np.asarray(mean), "std": np.asarray(std)}
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
+    for name in _NAMES - files.keys():
+        (path / f"{name}.npy").unlink(missing_ok=True)
     for name, array in files.items():
         partial = path / f".{name}.partial"
         with partial.open("wb") as file:
@@ -113,6 +131,10 @@ def _matrix(path: Path, kind: CellKind, name: str) -> dict[str, Array]:
     """Return {name: full} or {name1: first factor, name2: second factors side by side}."""
     if kind.blocks == 1:
         if (path / f"{name}.npy").is_file():
+            if (path / f"{name}1.npy").is_file():
+                raise ModelFileError(
+                    f"{path} must hold {name}.npy or {name}1.npy and {name}2.npy, got both; remove one"
+                )
             return {name: _read(path, name)}
         return {f"{name}{k}": _read(path, f"{name}{k}") for k in (1, 2)}
     gates = [_read(path, f"{name}{k + 1}") for k in range(kind.blocks)]
@@ -146,4 +168,4 @@ def _read(path: Path, name: str) -> Array:
         raise ModelFileError(f"{file} must be a plain .npy array ({error}); save it again without pickle") from error
     if array.ndim > 2 or not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
         raise ModelFileError(f"{file} must hold finite floats in at most 2 dimensions, got {array.dtype} {array.shape}")
-    return array
+    return array.astype(array.dtype.newbyteorder("="))

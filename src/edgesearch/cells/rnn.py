@@ -110,6 +110,9 @@ class RNN(nn.Module):
         if hx is None:
             return [cell.zero_state(frames.size(1), frames) for cell in cells]
         states = tuple(hx) if self.cell_class.kind.states == 2 else (hx,)
+        if len(states) != self.cell_class.kind.states or not all(isinstance(s, Tensor) for s in states):
+            wanted = "a pair (h, c)" if self.cell_class.kind.states == 2 else "one tensor"
+            raise ValueError(f"the initial state of {type(self).__name__} is {wanted}, got {type(hx).__name__}")
         if single:
             states = tuple(s.unsqueeze(1) for s in states)
         expected = (len(cells), frames.size(1), self.hidden_size)

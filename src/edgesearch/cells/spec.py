@@ -23,7 +23,6 @@ class CellKind:
         scalars: names and initial values of the scalars, stored before their sigmoid.
         states: vectors of length H carried from step to step.
         products: elementwise multiplications per hidden unit and step.
-        gated: whether the cell applies a gate nonlinearity.
     """
 
     name: str
@@ -32,13 +31,12 @@ class CellKind:
     products: int
     scalars: tuple[tuple[str, float], ...] = ()
     states: int = 1
-    gated: bool = True
 
 
 KINDS = {
     kind.name: kind
     for kind in (
-        CellKind("fastrnn", 1, ("B",), products=2, scalars=(("alpha", -3.0), ("beta", 3.0)), gated=False),
+        CellKind("fastrnn", 1, ("B",), products=2, scalars=(("alpha", -3.0), ("beta", 3.0))),
         CellKind("fastgrnn", 1, ("Bg", "Bh"), products=3, scalars=(("zeta", 1.0), ("nu", -4.0))),
         CellKind("ugrnn", 2, ("Bg", "Bh"), products=2),
         CellKind("gru", 3, ("Br", "Bg", "Bh"), products=3),
@@ -89,6 +87,10 @@ class LayerSpec:
     uSparsity: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.reset_after and self.kind.name != "gru":
+            raise ConfigError(
+                f"reset_after belongs to the GRU, got reset_after=True for {self.kind.name}; leave it out"
+            )
         for name, value in (("input_size", self.input_size), ("hidden_size", self.hidden_size)):
             if value < 1:
                 raise ConfigError(f"cell.{name} must be at least 1, got {value}; set cell.{name}=16")

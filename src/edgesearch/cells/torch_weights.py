@@ -25,6 +25,10 @@ def convert_torch_state(state: dict[str, Any], prefix: str, cells: list[RNNCell]
         if spec.kind.name == "gru" and not spec.reset_after:
             raise ModelFileError("torch.nn.GRU resets after the product; build GRU(..., reset_after=True)")
         suffix = f"_l{index // directions}" + ("_reverse" if index % directions else "")
+        if f"{prefix}weight_ih{suffix}" not in state:
+            raise ModelFileError(
+                f"the torch.nn weights must have weight_ih{suffix}, got none; build as many layers as there"
+            )
         if f"{prefix}weight_hr{suffix}" in state:
             raise ModelFileError("torch.nn.LSTM with proj_size has no counterpart here; use proj_size=0")
         for name, value in _layer(state, prefix, suffix, cell).items():

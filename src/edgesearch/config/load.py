@@ -37,8 +37,7 @@ def load_config(path: Path) -> Config:
     """Read the config.yaml of a run folder.
 
     Raises:
-        ModelFileError: the file is missing or is not YAML.
-        ConfigError: its content breaks a rule.
+        ModelFileError: the file is missing, is not YAML or breaks a rule.
     """
     try:
         tree = OmegaConf.load(path)
@@ -48,7 +47,10 @@ def load_config(path: Path) -> Config:
         raise ModelFileError(f"{path} is not readable YAML; train the run again") from error
     if not isinstance(tree, DictConfig):
         raise ModelFileError(f"{path} must hold a mapping; train the run again")
-    return typed_config(tree)
+    try:
+        return typed_config(tree)
+    except ConfigError as error:
+        raise ModelFileError(f"{path} is not a config of this version ({error}); train the run again") from error
 
 
 def unknown_key(full_key: str) -> str:

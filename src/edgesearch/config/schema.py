@@ -3,6 +3,7 @@
 Values live in conf/ alone; no field here has a default. `key` attaches the rule that `checks.check` applies.
 """
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,8 +29,8 @@ class Rule:
         """Return the part of the rule that `value` breaks, in words, or None."""
         if self.choices:
             return None if value in self.choices else f"one of {', '.join(self.choices)}"
-        if isinstance(value, float) and value != value:
-            return "a number"
+        if isinstance(value, float) and not math.isfinite(value):
+            return "a finite number"
         bounds: tuple[tuple[float | None, str, Callable[[Any, Any], bool]], ...] = (
             (self.at_least, "at least", operator.ge),
             (self.above, "greater than", operator.gt),
@@ -172,7 +173,7 @@ class LoggerConfig:
 class Config:
     """The whole configuration, one group an attribute."""
 
-    seed: int = key(NOT_NEGATIVE)
+    seed: int = key(Rule(at_least=0, below=2**31))
     run: str | None = key(machine=True)
     outputs_dir: str = key(machine=True)
     progress: bool = key(machine=True)

@@ -55,5 +55,7 @@ def _load(path: Path) -> Array | dict[str, Array]:
                 f"{path} must hold plain numbers, got objects that need pickle; save numeric arrays"
             ) from error
         raise DataError(f"{path} is truncated or damaged ({error}); save it again") from error
+    except MemoryError as error:
+        raise DataError(f"{path} must fit into memory, got a header that asks for more; check the file") from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is truncated or damaged ({error}); save it again") from error

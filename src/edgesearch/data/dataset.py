@@ -31,7 +31,7 @@ class Split:
 class RawData:
     """What a reader delivers: training and test rows, a validation split only where the set defines one.
 
-    `background` is the value of empty input, for shifts: one number, one a feature (D,), or None to repeat the edge.
+    `background` is the value of empty input, for shifts; None repeats the edge.
     `subset_of` says of what complete set the rows are a part.
     """
 
@@ -78,7 +78,7 @@ def statistics(x: Floats) -> tuple[Floats, Floats]:
     """Return mean and standard deviation (D,) over rows and steps; a constant feature gets standard deviation 1."""
     rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
     std = rows.std(axis=0)
-    std[std < 1e-6] = 1.0
+    std[std <= 1e-6 * np.abs(rows).max(axis=0)] = 1.0
     return rows.mean(axis=0).astype(np.float32), std.astype(np.float32)
 
 
@@ -92,27 +92,31 @@ def check_rows(where: str, split: Split) -> None:
         raise DataError(
             f"{where} must have one label a row, got {split.y.shape} labels for {len(split.x)} rows; check the file"
         )
+    if split.groups is not None and split.groups.shape != split.y.shape:
+        raise DataError(f"{where} must have one group a row, got {split.groups.shape}; check the file")
     if not np.isfinite(split.x).all():
         row = int(np.flatnonzero(~np.isfinite(split.x).all(axis=(1, 2)))[0])
         raise DataError(f"{where} must hold finite numbers, got NaN or infinity in row {row}; remove or repair the row")
 
 
-def check_labels(train: Split, test: Split, class_names: tuple[str, ...]) -> None:
-    """Raise `DataError` unless labels are 0..C-1, all of them in the training rows and none new in the test rows."""
+def check_labels(train: Split, others: dict[str, Split], class_names: tuple[str, ...]) -> None:
+    """Raise `DataError` unless labels are 0..C-1, all of them in the training rows and none new in the others."""
     present = np.unique(train.y)
     classes = len(class_names)
     if classes < 2:
         raise DataError(f"training needs at least two classes, got {classes}; check the labels")
     if present[0] < 0 or present[-1] >= classes:
         raise DataError(f"labels must lie in 0..{classes - 1}, got {present[0]}..{present[-1]}; renumber the labels")
-    missing = sorted(set(range(classes)) - set(present.tolist()))
-    if missing:
+    missing = np.setdiff1d(np.arange(classes), present)
+    if len(missing):
+        named = ", ".join(str(label) for label in missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise DataError(
-            f"every label from 0 to {classes - 1} must occur in the training rows, got none of "
-            f"{', '.join(map(str, missing))}; renumber the labels without gaps or add rows"
+            f"every label from 0 to {classes - 1} must occur in the training rows, got none of {named}; "
+            "renumber the labels without gaps or add rows"
         )
-    unknown = sorted(set(np.unique(test.y).tolist()) - set(range(classes)))
-    if unknown:
-        raise DataError(
-            f"test labels must occur in the training rows, got {unknown[0]}; add training rows of that class"
-        )
+    for name, part in others.items():
+        unknown = np.setdiff1d(part.y, present)
+        if len(unknown):
+            raise DataError(
+                f"{name} labels must occur in the training rows, got {unknown[0]}; add training rows of that class"
+            )

@@ -11,7 +11,7 @@ from edgesearch.data.arrays import Array
 from edgesearch.data.audio import decode
 from edgesearch.data.dataset import RawData, Split
 from edgesearch.data.features import FrontEnd, cached
-from edgesearch.data.sources import Source, locate, reading, sha256
+from edgesearch.data.sources import Source, digest, locate, reading
 from edgesearch.errors import DataError
 
 ARCHIVE = Source("fsdd/fsdd_recordings.tar.gz", "469945c50b1f4ca06f99aa546e7147daf520cd735f1c28a62c92c5092d0fcf0c")
@@ -25,7 +25,7 @@ def load_fsdd(config: DataConfig) -> RawData:
     assert config.features is not None
     front_end = FrontEnd(config.features, RATE)
     names = ("x", "y", "speaker", "index")
-    arrays = cached(config.features, ("fsdd", sha256(path)), names, lambda: _read(path, front_end))
+    arrays = cached(config.features, ("fsdd", digest(path)), names, lambda: _read(path, front_end))
     test = arrays["index"] < _TEST_RECORDINGS
     whole = Split(arrays["x"], arrays["y"], arrays["speaker"])
     digits = tuple(str(digit) for digit in range(10))

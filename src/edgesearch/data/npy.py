@@ -11,7 +11,7 @@ import numpy as np
 
 from edgesearch.config import DataConfig
 from edgesearch.data.arrays import Array, load_npy, load_npz
-from edgesearch.data.dataset import Ints, RawData, Split
+from edgesearch.data.dataset import Floats, Ints, RawData, Split
 from edgesearch.data.sources import sha256
 from edgesearch.errors import ConfigError, DataError
 
@@ -82,18 +82,32 @@ def _rows(path: Path, input_size: int) -> Split:
     return Split(values.reshape(len(table), -1, input_size), _labels(path, table[:, 0]))
 
 
-def _values(path: Path, array: Array) -> np.ndarray:
+def _values(path: Path, array: Array) -> Floats:
     if array.dtype.kind not in "fiub":
         raise DataError(f"{path} must hold real numbers, got {array.dtype}; save numeric arrays")
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    if array.dtype.itemsize > 4 and np.isfinite(array).all():
+        spread, lost = float(np.std(array, dtype=np.float64)), float(np.abs(values - array).max())
+        if lost > 1e-3 * spread:
+            raise DataError(
+                f"{path} must keep its values in 32-bit floats, got errors of {lost:.2g} at a spread of {spread:.2g}; "
+                "subtract the offset or rescale"
+            )
+    return values
 
 
 def _labels(path: Path, array: Array) -> Ints:
     if array.dtype.kind not in "fiub":
         raise DataError(f"{path} must have whole numbers as labels, got {array.dtype}; number the classes from 0")
-    rounded = np.rint(array)
-    wrong = np.flatnonzero(~(rounded == array))
+    flat = array.reshape(-1).astype(np.float64)
+    wrong = np.flatnonzero(~((np.rint(flat) == flat) & (np.abs(flat) < 2**31)))
     if len(wrong):
-        found = array.reshape(-1)[wrong[0]]
+        found = flat[wrong[0]]
         raise DataError(f"{path} must have whole numbers as labels, got {found} in row {wrong[0]}; repair the row")
-    return rounded.astype(np.int64).reshape(-1)
+    labels = flat.astype(np.int64)
+    if len(labels) and labels.max() > len(labels):
+        raise DataError(
+            f"{path} must have labels from 0 without gaps, got {labels.max()} among {len(labels)} rows; renumber them"
+        )
+    return labels

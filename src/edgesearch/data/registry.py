@@ -19,6 +19,7 @@ _READERS = {
     "gsc12": ("speech_commands", "load_gsc12", (None,)),
     "npy": ("npy", "load_npy_data", (None,)),
 }
+_AUDIO = ("fsdd", "gsc12_small", "gsc12")
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -29,19 +30,7 @@ def load_dataset(config: DataConfig) -> Dataset:
         DataError: a missing, damaged or unusable file.
     """
     raw = _reader(config)(config)
-    check_rows(f"data={config.name} training data", raw.train)
-    check_rows(f"data={config.name} test data", raw.test)
-    if raw.train.x.shape[1:] != raw.test.x.shape[1:]:
-        raise DataError(
-            f"training and test data must have the same steps and features, got {raw.train.x.shape[1:]} and "
-            f"{raw.test.x.shape[1:]}; check the files"
-        )
-    if config.input_size not in (None, raw.train.x.shape[2]):
-        raise ConfigError(
-            f"data.input_size must be null or the data's {raw.train.x.shape[2]} features, got {config.input_size}; "
-            "set data.input_size=null"
-        )
-    check_labels(raw.train, raw.test, raw.class_names)
+    _check(config, raw)
     train, validation = _with_validation(config, raw)
     mean, std = statistics(train.x)
     return Dataset(
@@ -58,6 +47,29 @@ def load_dataset(config: DataConfig) -> Dataset:
     )
 
 
+def _check(config: DataConfig, raw: RawData) -> None:
+    others = {"test": raw.test} | ({} if raw.validation is None else {"validation": raw.validation})
+    for name, part in {"training": raw.train, **others}.items():
+        check_rows(f"data={config.name} {name} data", part)
+        if part.x.shape[1:] != raw.train.x.shape[1:]:
+            raise DataError(
+                f"training and {name} data must have the same steps and features, got {raw.train.x.shape[1:]} and "
+                f"{part.x.shape[1:]}; check the files"
+            )
+    check_labels(raw.train, others, raw.class_names)
+    steps, features = raw.train.x.shape[1:]
+    if config.input_size not in (None, features):
+        raise ConfigError(
+            f"data.input_size must be null or the data's {features} features, got {config.input_size}; "
+            "set data.input_size=null"
+        )
+    for key, shift, extent in (("steps", config.shift_steps, steps), ("features", config.shift_features, features)):
+        if config.augment and shift >= extent:
+            raise ConfigError(
+                f"data.shift_{key} must be less than the data's {extent} {key}, got {shift}; set data.shift_{key}=0"
+            )
+
+
 def _with_validation(config: DataConfig, raw: RawData) -> tuple[Split, Split]:
     if (raw.validation is None) == (config.validation is None):
         found = "brings its own" if raw.validation else "has none of its own"
@@ -67,7 +79,6 @@ def _with_validation(config: DataConfig, raw: RawData) -> tuple[Split, Split]:
             f"{found}, got data.validation={config.validation}; set data.validation={remedy}"
         )
     if raw.validation is not None:
-        check_rows(f"data={config.name} validation data", raw.validation)
         return raw.train, raw.validation
     assert config.validation is not None
     train = raw.train if config.validation_by == "group" else Split(raw.train.x, raw.train.y)
@@ -78,6 +89,12 @@ def _reader(config: DataConfig) -> Callable[[DataConfig], RawData]:
     if config.name not in _READERS:
         raise ConfigError(f"data.name must be one of {', '.join(_READERS)}, got {config.name}; set data=digits")
     module, function, variants = _READERS[config.name]
+    if (config.features is not None) != (config.name in _AUDIO):
+        found = "null" if config.features is None else "a front end"
+        raise ConfigError(
+            f"data.features belongs to the audio sets {', '.join(_AUDIO)} and to no other, got {found} with "
+            f"data={config.name}; leave it as the group sets it"
+        )
     if config.variant not in variants:
         allowed = ", ".join(str(v or "null") for v in variants)
         raise ConfigError(

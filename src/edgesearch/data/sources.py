@@ -45,7 +45,7 @@ def locate(source: Source, configured: str | None) -> Path:
     if found is None and configured is not None:
         raise DataError(f"data.path must hold {source.path}, got no such file under {configured}; {_remedy(source)}")
     found = found or _fetch(source)
-    if source.sha256 is not None and _remembered_digest(found) != source.sha256:
+    if source.sha256 is not None and digest(found) != source.sha256:
         raise DataError(f"{found} must have sha256 {source.sha256}, got {sha256(found)}; delete it and fetch it again")
     return found
 
@@ -75,7 +75,8 @@ def _places(source: Source, configured: str | None) -> Iterator[Path]:
 _digests: dict[tuple[str, int, int], str] = {}
 
 
-def _remembered_digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return the hex digest of a file's bytes, computed once a process for an unchanged file."""
     stat = path.stat()
     key = (str(path), stat.st_size, stat.st_mtime_ns)
     if key not in _digests:

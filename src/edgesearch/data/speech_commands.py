@@ -19,7 +19,7 @@ from edgesearch.data.arrays import Array
 from edgesearch.data.audio import decode
 from edgesearch.data.dataset import Floats, RawData, Split
 from edgesearch.data.features import FrontEnd, cached
-from edgesearch.data.sources import Source, locate, reading, sha256
+from edgesearch.data.sources import Source, digest, locate, reading
 from edgesearch.errors import DataError
 
 RATE = 16000
@@ -46,7 +46,7 @@ def load_gsc12_small(config: DataConfig) -> RawData:
     assert config.features is not None
     features = config.features
     arrays = cached(
-        features, ("gsc12_small", sha256(archive), sha256(table)), _NAMES, lambda: _small(archive, table, features)
+        features, ("gsc12_small", digest(archive), digest(table)), _NAMES, lambda: _small(archive, table, features)
     )
     return _raw(arrays, subset_of="Speech Commands v0.02 (its test archive only, split again)")
 
@@ -60,7 +60,7 @@ def load_gsc12(config: DataConfig) -> RawData:
     full, test = locate(FULL, config.path), locate(FULL_TEST, config.path)
     assert config.features is not None
     features = config.features
-    arrays = cached(features, ("gsc12", sha256(full), sha256(test)), _NAMES, lambda: _full(full, test, features))
+    arrays = cached(features, ("gsc12", digest(full), digest(test)), _NAMES, lambda: _full(full, test, features))
     return _raw(arrays, subset_of=None)
 
 

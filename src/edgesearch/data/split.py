@@ -14,7 +14,8 @@ def split_validation(train: Split, share: float, seed: int) -> tuple[Split, Spli
         share: wanted fraction of rows in the validation split, in (0, 1).
         seed: decides which rows; the same seed always gives the same rows.
 
-    With groups, whole groups move, picked one by one so that every class comes as near to its share as it can.
+    With groups, whole groups move: a random one first, then one by one whichever brings every class nearest to its
+    share.
     Rows keep their order.
 
     Raises:
@@ -50,12 +51,12 @@ def _by_group(train: Split, share: float, rng: np.random.Generator) -> np.ndarra
     np.add.at(counts, (group, train.y), 1)
     target = share * counts.sum(axis=0)
     order = rng.permutation(len(names))
-    taken: list[int] = []
-    total = np.zeros_like(target)
+    taken = [int(order[0])]
+    total = counts[order[0]].copy()
     while len(taken) < len(names) - 1:
         gaps = {g: np.abs(total + counts[g] - target).sum() for g in order if g not in taken}
         best = min(gaps, key=lambda g: gaps[g])
-        if taken and gaps[best] >= np.abs(total - target).sum():
+        if gaps[best] >= np.abs(total - target).sum():
             break
         taken.append(int(best))
         total += counts[best]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgesearch.config import Config, config_hash, load_config
 from edgesearch.errors import ModelFileError, RunInUseError
@@ -67,16 +67,15 @@ class RunFolder:
         torch.save({"state_dict": state_dict}, partial)
         partial.replace(self.checkpoints / "best.ckpt")
 
-    def load_best(self) -> dict[str, Tensor]:
-        """Read the chosen weights, without unpickling anything but tensors.
+    def load_best(self, model: nn.Module) -> None:
+        """Load the chosen weights into `model`, without unpickling anything but tensors.
 
         Raises:
-            ModelFileError: the file is missing or damaged.
+            ModelFileError: the file is missing, damaged or of another model.
         """
         path = self.checkpoints / "best.ckpt"
         try:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-            return dict(stored["state_dict"])
+            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
         except FileNotFoundError as error:
             raise ModelFileError(f"a finished run has {path}, which is missing; run its training again") from error
         except Exception as error:  # (torch.load raises many unrelated types)

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from edgesearch.cells.classifier import build_classifier
 from edgesearch.config import Config
-from edgesearch.data import load_dataset
+from edgesearch.data import load_dataset, source_digest
 from edgesearch.data.batches import tensors
 from edgesearch.errors import ModelFileError
 from edgesearch.measure import evaluate
@@ -30,9 +30,11 @@ def test(config: Config) -> Record:
         raise ModelFileError(f"run must be the folder of a finished run, got {folder.path}; see outputs/DATA/CELL/HASH")
     stored = folder.config()
     stored.data.path = config.data.path or stored.data.path
+    if source_digest(stored.data) != record["data"]["content"]:
+        raise ModelFileError(f"the run was trained on other content than {stored.data.path} holds now; train it again")
     dataset = load_dataset(stored.data)
     model = build_classifier(spec_for(stored, dataset))
-    model.load_state_dict(folder.load_best())
+    folder.load_best(model)
     found = evaluate(model, *tensors(dataset, dataset.test), dataset.classes)
     record |= {"confusion": found.confusion, "per_class_accuracy": found.per_class}
     if abs(found.accuracy - record["test_accuracy"]["float"]) * len(dataset.test) > 0.5:

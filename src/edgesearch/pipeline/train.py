@@ -26,21 +26,31 @@ def train(config: Config) -> Record:
     Raises:
         EdgesearchError: bad config or data, a budget that cannot hold the model, a training that failed.
     """
-    folder = RunFolder.of(config, source_digest(config.data))
+    content = source_digest(config.data)
+    folder = RunFolder.of(config, content)
     record = folder.finished()
     console = Console()
     if record is None:
         dataset = load_dataset(config.data)
         spec = spec_for(config, dataset)
-        exceeded = over_budget(model_size(spec, Widths.of(config.quant)), config.budget)
-        if exceeded:
-            raise ConfigError(exceeded[0])
+        check_budget(config, spec)
         with folder.locked():
-            record = folder.finished() or _run(config, dataset, spec, folder)
+            record = folder.finished() or _run(config, dataset, spec, folder, content)
     else:
         console.print(f"finished before, nothing to train: {folder.path}")
     console.print(summary(record, str(folder.path)))
     return record
+
+
+def check_budget(config: Config, spec: ModelSpec) -> None:
+    """Raise `ConfigError` if the integer model, at the bit widths of `quant`, exceeds a limit of the budget."""
+    widths = Widths.of(config.quant)
+    exceeded = over_budget(model_size(spec, widths), config.budget)
+    if exceeded:
+        raise ConfigError(
+            f"a model must fit its budget at {widths.label} weights, got {', '.join(exceeded)}; lower "
+            "cell.hidden_size or the ranks, raise schedule.sparsity, or raise the limits"
+        )
 
 
 def spec_for(config: Config, dataset: Dataset) -> ModelSpec:
@@ -50,17 +60,18 @@ def spec_for(config: Config, dataset: Dataset) -> ModelSpec:
     )
 
 
-def _run(config: Config, dataset: Dataset, spec: ModelSpec, folder: RunFolder) -> Record:
+def _run(config: Config, dataset: Dataset, spec: ModelSpec, folder: RunFolder, content: str | None) -> Record:
     started = time.monotonic()
-    folder.write_config(config)
     loggers = open_loggers(config, folder.path)
+    folder.write_config(config)
     record: Record | None = None
     try:
         with TrainingProgress(f"{spec.cell} on {dataset.name}", config.train.epochs, config.progress) as progress:
             fitted = fit(config, dataset, spec, folder.checkpoints / "last.ckpt", _to_all([progress, *loggers]))
         folder.save_best(fitted.state_dict)
         record = measured(config, dataset, spec, fitted, folder)
-        record["wall_seconds"] = time.monotonic() - started
+        record["wall_seconds"] = fitted.seconds_before + time.monotonic() - started
+        record["data"]["content"] = content
         write_record(folder.path, record)
     except EdgesearchError as error:
         write_record(folder.path, {"status": "failed", "error": str(error), "config_hash": folder.path.name})

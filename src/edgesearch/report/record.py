@@ -9,6 +9,10 @@ from edgesearch.errors import ModelFileError
 
 Record = dict[str, Any]
 NAME = "record.json"
+_FINISHED = (
+    "cell", "data", "val_accuracy", "test_accuracy", "confusion", "epoch", "epochs", "parameters", "nonzeros",
+    "flash_bytes", "ram_bytes", "macs", "sizes", "edgeml_bytes", "seed", "config_hash",
+)  # fmt: skip
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -41,4 +45,7 @@ def read_record(folder: Path) -> Record | None:
         raise ModelFileError(f"{path} is not JSON ({error}); delete it and run the command again") from error
     if not isinstance(record, dict) or "status" not in record:
         raise ModelFileError(f"{path} is not a run record; delete it and run the command again")
+    missing = [key for key in _FINISHED if key not in record] if record["status"] == "finished" else []
+    if missing:
+        raise ModelFileError(f"{path} is not a run record of this version, it lacks {missing[0]}; train the run again")
     return record

@@ -16,7 +16,7 @@ def summary(record: Record, folder: str) -> Table:
         table.add_row(f"test accuracy ({level})", _percent(value))
     for level, value in record["val_accuracy"].items():
         table.add_row(f"validation accuracy ({level})", _percent(value))
-    table.add_row("best epoch", f"{record['epoch']} of {record['epochs']}")
+    table.add_row("chosen epoch, from 0", f"{record['epoch']} of {record['epochs']}")
     table.add_row("non-zeros / parameters", f"{record['nonzeros']} / {record['parameters']}")
     for label, size in record["sizes"].items():
         table.add_row(f"flash / RAM, {label}", f"{size['flash_bytes']:,} / {size['ram_bytes']:,} bytes")

@@ -1,5 +1,6 @@
 """TensorBoard event files in the run's folder (extra `tensorboard`)."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class TensorBoardLogger:
             raise ConfigError(
                 "logger=tensorboard needs the package tensorboard; run pip install 'edgesearch[tensorboard]'"
             ) from error
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)  # a resumed run writes its earlier rows again
         self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
 
     def epoch(self, row: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import wandb
 
 from edgesearch.config import Config, identity
-from edgesearch.errors import EdgesearchWarning
+from edgesearch.errors import ConfigError, EdgesearchWarning
 from edgesearch.report.record import Record
 
 PROBE_SECONDS = 3.0
@@ -38,7 +38,13 @@ class WandbLogger:
             "dir": str(folder),
             "reinit": "create_new",
         }
-        self._run = _online(options) if settings.mode == "online" else _offline(options)
+        try:
+            self._run = _online(options) if settings.mode == "online" else _offline(options)
+        except (wandb.Error, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"W&B must accept the settings of logger, got: {reason}; see logger.project and tags"
+            ) from error
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Log the row at its epoch."""
@@ -79,7 +85,7 @@ def _online(options: dict[str, Any]) -> wandb.Run:
     reason = _unreachable(url)
     if reason is None:
         try:
-            return wandb.init(mode="online", settings=settings, **options)
+            return wandb.init(mode="online", id=options["name"], resume="allow", settings=settings, **options)
         except (wandb.Error, TimeoutError) as error:
             reason = str(error)
     warnings.warn(

@@ -67,7 +67,7 @@ class BestEpoch(pl.Callback):
         self._tensors = sparse_tensors(spec) if phases.active else ()
         self._phases, self._on_epoch = phases, on_epoch
         self._started = time.monotonic()
-        self._seconds_before = 0.0
+        self.seconds_before = 0.0
         self.resumed_at: int | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -83,7 +83,7 @@ class BestEpoch(pl.Callback):
             "val_loss": pl_module.val_loss,
             "val_accuracy": pl_module.val_accuracy,
             "nonzeros": nonzeros(pl_module.model),
-            "seconds": self._seconds_before + time.monotonic() - self._started,
+            "seconds": self.seconds_before + time.monotonic() - self._started,
         }
         self.history.append(row)
         rank = [pl_module.val_accuracy, -pl_module.val_loss]
@@ -102,7 +102,7 @@ class BestEpoch(pl.Callback):
         self.resumed_at = len(self.history)
         for row in self.history:
             self._on_epoch(row)
-        self._seconds_before = float(self.history[-1]["seconds"]) if self.history else 0.0
+        self.seconds_before = float(self.history[-1]["seconds"]) if self.history else 0.0
 
 
 class EarlyStop(pl.Callback):
@@ -110,14 +110,27 @@ class EarlyStop(pl.Callback):
 
     def __init__(self, patience: int, best: BestEpoch, phases: Phases) -> None:
         self._patience, self._best, self._phases = patience, best, phases
+        self._stopped = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare the epoch with the best one."""
         assert isinstance(pl_module, SequenceClassifier)
         last_phase = math.ceil(self._phases.retrain_from / pl_module.steps_per_epoch) if self._phases.active else 0
         best = max(self._best.best.get("epoch", last_phase), last_phase)
-        if trainer.current_epoch - best >= self._patience:
-            trainer.should_stop = True
+        self._stopped = trainer.current_epoch - best >= self._patience
+        trainer.should_stop = trainer.should_stop or self._stopped
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A training that had stopped before it was interrupted takes no further step."""
+        trainer.should_stop = self._stopped
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether it has stopped the training."""
+        return {"stopped": self._stopped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        self._stopped = state_dict["stopped"]
 
 
 class Checkpoints(pl.Callback):

@@ -15,7 +15,7 @@ from edgesearch.cells.classifier import build_classifier
 from edgesearch.cells.spec import ModelSpec
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
-from edgesearch.errors import ModelFileError, TrainingError
+from edgesearch.errors import ConfigError, ModelFileError, TrainingError
 from edgesearch.training.callbacks import BestEpoch, Checkpoints, EarlyStop, Row, ThreePhase
 from edgesearch.training.datamodule import SequenceData
 from edgesearch.training.module import SequenceClassifier
@@ -24,12 +24,13 @@ from edgesearch.training.phases import Phases
 
 @dataclass(frozen=True)
 class Fitted:
-    """The best epoch's weights, its number (from 0), a row an epoch, and the epoch training was resumed at."""
+    """The best epoch's weights and number (from 0), a row an epoch, where training was resumed, the cost before."""
 
     state_dict: dict[str, Tensor]
     epoch: int
     history: list[Row]
     resumed_at: int | None
+    seconds_before: float
 
 
 def fit(config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_epoch: Callable[[Row], None]) -> Fitted:
@@ -47,6 +48,10 @@ def fit(config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_
         ModelFileError: the checkpoint is damaged.
         KeyboardInterrupt: Ctrl-C, which Lightning turns into an exit with interrupts ignored.
     """
+    if config.train.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "train.device=cuda needs a CUDA device and a torch built for it, got none; set train.device=cpu"
+        )
     _quiet()
     torch.manual_seed(config.seed)
     model = build_classifier(spec, config.cell.backend)
@@ -86,7 +91,7 @@ def fit(config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_
         raise TrainingError(
             f"an epoch must end with the sparsity reached, got none in {config.train.epochs}; raise train.epochs"
         )
-    return Fitted(best.best["state_dict"], best.best["epoch"], best.history, best.resumed_at)
+    return Fitted(best.best["state_dict"], best.best["epoch"], best.history, best.resumed_at, best.seconds_before)
 
 
 def _readable(checkpoint: Path) -> Path | None:
@@ -94,9 +99,13 @@ def _readable(checkpoint: Path) -> Path | None:
     if not checkpoint.exists():
         return None
     try:
-        torch.load(checkpoint, map_location="cpu", weights_only=True)
+        found = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except Exception as error:  # (torch.load raises many unrelated types)
         raise ModelFileError(f"{checkpoint} is damaged; delete it to train from the start") from error
+    if not isinstance(found, dict) or not {"pytorch-lightning_version", "state_dict", "callbacks"} <= found.keys():
+        raise ModelFileError(f"{checkpoint} is not a training checkpoint; delete it to train from the start")
     return checkpoint
 
 
