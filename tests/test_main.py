@@ -41,6 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ov
             ["data.features={kind:mfcc,window_ms:9,hop_ms:9,bands:9,coefficients:3,seconds:1}"],
             "to no other, got a front",
         ),
+        (["cell=null"], "Config group override must be a string or a list"),
         (["data.input_size=5"], "data.input_size must be null or the data's 8 features, got 5"),
         (["cell=fastgrn"], "Could not find 'cell/fastgrn' Available options in 'cell': fastgrnn"),
         (["cells=fastgrnn"], "cells is not a key of the configuration; did you mean cell?"),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -51,7 +52,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         _app()
-    except (EdgesearchError, OSError, HydraException, OmegaConfBaseException) as error:
+    except (EdgesearchError, OSError, ValueError, HydraException, OmegaConfBaseException) as error:
         _exit(error)
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from the last checkpoint")
@@ -66,7 +67,7 @@ def _exit(error: Exception) -> NoReturn:
     if isinstance(error, EdgesearchError):
         _say(str(error))
         sys.exit(error.exit_code)
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, HydraException | OmegaConfBaseException) or _raised_in_hydra(error):
         text = str(error)
         _say(unknown_key(text.split("'")[1]) if "Could not override '" in text else text)
         sys.exit(2)
@@ -77,6 +78,12 @@ def _exit(error: Exception) -> NoReturn:
         _say(f"{error.filename or 'a file'} cannot be used: {error.strerror}; check the path and the disk's space")
         sys.exit(1)
     raise error
+
+
+def _raised_in_hydra(error: Exception) -> bool:
+    """Tell whether Hydra itself rejected an override with a plain ValueError, as it does for cell=null."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, ValueError) and Path(hydra.__file__).parent in Path(frames[-1].filename).parents
 
 
 def _say(message: str) -> None:
