@@ -191,7 +191,7 @@ def test_dropout_acts_between_layers_and_only_in_training() -> None:
         ({"num_layers": 0}, "cell.num_layers"),
         ({"dropout": 1.0}, "cell.dropout"),
         ({"reset_after": True}, "reset_after belongs to the GRU"),
-        ({"backend": "magic"}, "cell.backend must be one of auto, eager"),
+        ({"backend": "magic"}, "cell.backend must be one of auto, fused, eager"),
         ({"update_nonlinearity": "softplus"}, "a nonlinearity is a callable or one of"),
     ],
 )

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from edgesearch.config import FeatureConfig
+from edgesearch.config.cache import cache_dir
 from edgesearch.data.features import FLOOR, FrontEnd, cached, mel_filters
-from edgesearch.data.sources import cache_dir
 from edgesearch.errors import ConfigError
 from tests.conftest import composed
 

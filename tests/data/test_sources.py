@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgesearch.data.sources import Source, atomic_file, cache_dir, locate
+from edgesearch.config.cache import cache_dir
+from edgesearch.data.sources import Source, atomic_file, locate
 from edgesearch.errors import DataError
 
 CONTENT = b"labelled sequences" * 1000

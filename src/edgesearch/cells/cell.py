@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesearch.cells.nonlinear import Function, nonlinearity
-from edgesearch.cells.spec import KINDS, CellKind, LayerSpec
+from edgesearch.cells.spec import KINDS, CellKind, LayerSpec, biases
 from edgesearch.config.schema import BACKENDS
 from edgesearch.errors import ConfigError
 
@@ -30,7 +30,8 @@ class RNNCell(nn.Module, ABC):
         uRank: rank of the recurrent matrix, None for full rank, at most H.
         gate_nonlinearity: a name of `NONLINEARITIES` or a callable; ignored by FastRNN, which has no gate.
         update_nonlinearity: the same for the candidate state.
-        backend: `auto` or `eager`.
+        backend: what runs whole sequences: `fused` (the op of cuda/, an error where it cannot run), `eager` (this
+            module's steps), or `auto`, fused where it can be.
         reset_after: the GRU's form (see `GRUCell`, where it is True by default); False for every other cell.
 
     Raises:
@@ -66,8 +67,12 @@ class RNNCell(nn.Module, ABC):
             )
         self.spec = LayerSpec(self.kind, input_size, hidden_size, wRank, uRank, reset_after)
         self.input_size, self.hidden_size = input_size, hidden_size
+        self.backend = backend
         self.gate = nonlinearity(gate_nonlinearity or "sigmoid")
         self.update = nonlinearity(update_nonlinearity)
+        named = (gate_nonlinearity or "sigmoid", update_nonlinearity)
+        self.nonlinearities = named if all(isinstance(name, str) for name in named) else None
+        self.bias_names = biases(self.kind, reset_after)
         for tensor in self.spec.tensors():
             self.register_parameter(tensor.name, nn.Parameter(torch.empty(tensor.shape, device=device, dtype=dtype)))
         self.reset_parameters()

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from edgesearch.cells import fused
 from edgesearch.cells.cell import (
     FastGRNNCell,
     FastRNNCell,
@@ -33,7 +34,7 @@ class RNN(nn.Module):
         uRank: rank of the recurrent matrices, None for full rank.
         gate_nonlinearity: a name of `NONLINEARITIES` or a callable.
         update_nonlinearity: the same for the candidate.
-        backend: `auto` or `eager`.
+        backend: `auto`, `fused` or `eager`; see `RNNCell`.
 
     Raises:
         ConfigError: an argument out of range.
@@ -123,11 +124,12 @@ class RNN(nn.Module):
 
     def _layers(self, frames: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
         last = []
-        for index, cell in enumerate(self.cells):
+        for index, cell in enumerate(cast(list[RNNCell], list(self.cells))):
             direction = index % self.directions
             if direction == 0:
                 layer_input, parts = frames, []
-            output, state = unroll(cast(RNNCell, cell), layer_input, states[index], backward=direction == 1)
+            run = fused.run if fused.usable(cell, layer_input, cell.backend) else unroll
+            output, state = run(cell, layer_input, states[index], backward=direction == 1)
             parts.append(output)
             last.append(state)
             if direction == self.directions - 1:

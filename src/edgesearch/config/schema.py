@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import MISSING
 
 NONLINEARITIES = ("sigmoid", "tanh", "relu", "quantSigm", "quantSigm4", "quantTanh")
-BACKENDS = ("auto", "eager")
+BACKENDS = ("auto", "fused", "eager")
 
 
 @dataclass(frozen=True)

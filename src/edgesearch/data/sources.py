@@ -14,6 +14,7 @@ from typing import IO
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
+from edgesearch.config.cache import cache_dir
 from edgesearch.errors import DataError
 
 TIMEOUT_SECONDS = 15
@@ -48,12 +49,6 @@ def locate(source: Source, configured: str | None) -> Path:
     if source.sha256 is not None and digest(found) != source.sha256:
         raise DataError(f"{found} must have sha256 {source.sha256}, got {sha256(found)}; delete it and fetch it again")
     return found
-
-
-def cache_dir() -> Path:
-    """Return the user's cache folder for downloaded and derived data."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "edgesearch"
 
 
 def sha256(path: Path) -> str:

@@ -1,0 +1,124 @@
+// Small matrix products whose operands lie in the first- and second-level caches.
+//
+// C (M x N) (+)= A B. The right-hand side is either packed (`pack`: panels of a few vectors, rows of a panel one after
+// the other, zero padded) or row-major. N is counted in vectors. Register tiles of MR rows by NV vectors.
+#pragma once
+
+#include <utility>
+
+#include "vector.h"
+
+namespace rnn::RNN_ISA {
+
+template <int I> using Const = std::integral_constant<int, I>;
+
+constexpr int kWidest = RNN_VECTOR_BYTES == 64 ? 5 : 3;  // vectors in a panel
+
+constexpr int tile_rows(int vectors) {
+  return RNN_VECTOR_BYTES == 64 ? (vectors == 1 ? 14 : vectors == 2 ? 12 : vectors == 3 ? 8 : vectors == 4 ? 6 : 5)
+                                : (vectors == 1 ? 8 : vectors == 2 ? 6 : 4);
+}
+
+// How many of the vectors left go into the next panel: as wide as possible without leaving a single one behind.
+inline int panel_width(int left) {
+  if (left <= kWidest) return left;
+  return left == kWidest + 1 ? (kWidest + 1) / 2 : kWidest;
+}
+
+template <class T, int MR, int NV, bool ColumnsOfA>
+inline __attribute__((noinline)) void register_tile(const T* __restrict A, int lda, const T* __restrict B, int ldb, int K,
+                                                    T* __restrict C, int ldc, bool accumulate) {
+  constexpr int W = lanes<T>;
+  Vec<T> sum[MR][NV];
+#pragma GCC unroll 16
+  for (int m = 0; m < MR; m++)
+#pragma GCC unroll 8
+    for (int n = 0; n < NV; n++) sum[m][n] = accumulate ? load(C + m * ldc + n * W) : Vec<T>{};
+  for (int k = 0; k < K; k++) {
+    Vec<T> b[NV];
+#pragma GCC unroll 8
+    for (int n = 0; n < NV; n++) b[n] = load(B + n * W);
+#pragma GCC unroll 16
+    for (int m = 0; m < MR; m++) {
+      const T a = ColumnsOfA ? A[m] : A[m * lda + k];
+#pragma GCC unroll 8
+      for (int n = 0; n < NV; n++) sum[m][n] += b[n] * a;
+    }
+    B += ldb;
+    if (ColumnsOfA) A += lda;
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < MR; m++)
+#pragma GCC unroll 8
+    for (int n = 0; n < NV; n++) store(C + m * ldc + n * W, sum[m][n]);
+}
+
+template <class T, int NV, bool ColumnsOfA>
+void panel_product(const T* A, int lda, const T* B, int ldb, int M, int K, T* C, int ldc, bool accumulate) {
+  constexpr int MR = tile_rows(NV);
+  int m = 0;
+  auto rows = [&](auto count) {
+    constexpr int R = decltype(count)::value;
+    for (; M - m >= R; m += R)
+      register_tile<T, R, NV, ColumnsOfA>(A + (ColumnsOfA ? m : m * lda), lda, B, ldb, K, C + m * ldc, ldc, accumulate);
+  };
+  rows(Const<MR>{});
+  if constexpr (MR > 4) rows(Const<4>{});
+  rows(Const<2>{});
+  rows(Const<1>{});
+}
+
+// A is M x K row-major, or K x M (then C += A^T B) if ColumnsOfA. ldb = 0: B is packed for these K rows.
+template <class T, bool ColumnsOfA>
+void product(const T* A, int lda, const T* B, int ldb, int M, int K, int vectors, T* C, int ldc, bool accumulate) {
+  for (int n = 0; n < vectors;) {
+    const int width = panel_width(vectors - n);
+    const T* panel = ldb ? B + n * lanes<T> : B + (size_t)n * lanes<T> * K;
+    const int stride = ldb ? ldb : width * lanes<T>;
+    auto run = [&](auto count) {
+      panel_product<T, decltype(count)::value, ColumnsOfA>(A, lda, panel, stride, M, K, C + n * lanes<T>, ldc, accumulate);
+    };
+    switch (width) {
+      case 1: run(Const<1>{}); break;
+      case 2: run(Const<2>{}); break;
+      case 3: run(Const<3>{}); break;
+      case 4: if constexpr (kWidest >= 4) run(Const<4>{}); break;
+      default: if constexpr (kWidest >= 5) run(Const<5>{}); break;
+    }
+    n += width;
+  }
+}
+
+// Packs `rows` rows of a matrix with `blocks` blocks of H columns side by side, each block padded with zeros to HP, as
+// rows `offset` and on of a packed matrix of `total` rows.
+template <class T>
+void pack_rows(const T* source, int64_t row_stride, int rows, int H, int HP, int blocks, T* packed, int total, int offset) {
+  constexpr int W = lanes<T>;
+  const int per_block = HP / W, vectors = per_block * blocks;
+  for (int n = 0; n < vectors;) {
+    const int width = panel_width(vectors - n);
+    T* to = packed + (size_t)n * W * total + (size_t)offset * width * W;
+    for (int k = 0; k < rows; k++)
+      for (int v = 0; v < width; v++) {
+        const int block = (n + v) / per_block, column = (n + v) % per_block * W;
+        store(to + ((size_t)k * width + v) * W, load_row(source + k * row_stride + block * H + column, H - column));
+      }
+    n += width;
+  }
+}
+
+// Packs the transpose of `columns` rows by H columns: packed row k, column j is source[j * row_stride + k].
+template <class T>
+void pack_transposed(const T* source, int64_t row_stride, int H, int columns, int vectors, T* packed) {
+  constexpr int W = lanes<T>;
+  for (int n = 0; n < vectors;) {
+    const int width = panel_width(vectors - n);
+    T* to = packed + (size_t)n * W * H;
+    for (int j = 0; j < width * W; j++)
+      for (int k = 0; k < H; k++)
+        to[(size_t)k * width * W + j] = n * W + j < columns ? source[(n * W + j) * row_stride + k] : T(0);
+    n += width;
+  }
+}
+
+}  // namespace rnn::RNN_ISA

@@ -1,0 +1,140 @@
+"""The fused op: a whole sequence through one layer and direction in one call, forward and backward.
+
+`edgesearch::rnn_forward` and `rnn_backward` are registered by the library that `build` makes from cuda/; here they get
+their shapes for tracing (fake kernels) and their derivative. The eager cells are the reference.
+"""
+
+import warnings
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgesearch.cells.build import BuildError, library
+from edgesearch.cells.cell import RNNCell, State
+from edgesearch.config.schema import NONLINEARITIES
+from edgesearch.errors import ConfigError, EdgesearchWarning
+
+_CELLS = {"fastrnn": 0, "fastgrnn": 1, "ugrnn": 2, "gru": 3, "lstm": 5}
+_GRU_AFTER, _LSTM = 4, 5
+_SAVED_BLOCKS = (1, 1, 2, 3, 4, 4)
+_DTYPES = (torch.float32, torch.float64)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _loaded(required: bool) -> bool:
+    """Build and load the op if that has not happened; warn once, or raise if it is `required`."""
+    problem = _load()
+    if problem is not None and required:
+        raise ConfigError(f"cell.backend=fused cannot be had: {problem}")
+    return problem is None
+
+
+@cache
+def _load() -> str | None:
+    try:
+        torch.ops.load_library(str(library()))  # type: ignore[no-untyped-call]
+    except (BuildError, OSError) as error:
+        warnings.warn(f"{error}; using the eager cells, which are slower", EdgesearchWarning, stacklevel=2)
+        return str(error)
+    _register()
+    return None
+
+
+def usable(cell: RNNCell, x: Tensor, backend: str) -> bool:
+    """Tell whether the fused op runs this layer on this input; with backend `fused`, raise `ConfigError` if not."""
+    if backend == "eager":
+        return False
+    reasons = (
+        (cell.nonlinearities is None, "a callable nonlinearity"),
+        (x.dtype not in _DTYPES, f"{x.dtype}"),
+        (x.device.type != "cpu", f"device {x.device.type}"),
+    )
+    reason = next((words for holds, words in reasons if holds), None)
+    if reason is not None:
+        if backend == "fused":
+            raise ConfigError(
+                f"cell.backend=fused takes named nonlinearities in float32 or float64 on the CPU, got {reason}"
+            )
+        return False
+    return bool(_loaded(backend == "fused"))
+
+
+def run(
+    cell: RNNCell, frames: Tensor, state: State, *, backward: bool, lengths: Tensor | None = None
+) -> tuple[Tensor, State]:
+    """Run a layer over frames (T, B, D) from `state`, from the last frame to the first if `backward`.
+
+    With lengths (B,) a row keeps its state at steps at and beyond its length, and its output there is zero.
+
+    Returns:
+        every h (T, B, H) at the place of its frame, and the state after the last step taken.
+    """
+    assert cell.nonlinearities is not None
+    kind = _GRU_AFTER if cell.spec.reset_after else _CELLS[cell.kind.name]
+    gate, update = (NONLINEARITIES.index(name) for name in cell.nonlinearities)
+    W = cell.W if cell.spec.wRank is None else cell.W1 @ cell.W2
+    U = cell.U if cell.spec.uRank is None else cell.U1 @ cell.U2
+    biases = [getattr(cell, name) for name in cell.bias_names]
+    biases += [None] * (4 - len(biases))
+    scalars = [getattr(cell, name) for name, _ in cell.kind.scalars] or [None, None]
+    h0, c0 = state[0], state[1] if kind == _LSTM else None
+    learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (frames, h0, W, U, *biases))
+    output, h, c, _, _ = torch.ops.edgesearch.rnn_forward(
+        frames, h0, c0, W, U, *biases, *scalars, lengths, kind, gate, update, backward, learning
+    )
+    return output, (h, c) if kind == _LSTM else (h,)
+
+
+def _register() -> None:
+    torch.library.register_fake("edgesearch::rnn_forward", _fake_forward)
+    torch.library.register_fake("edgesearch::rnn_backward", _fake_backward)
+    torch.library.register_autograd("edgesearch::rnn_forward", _backward, setup_context=_keep)
+    torch.library.register_autograd("edgesearch::rnn_backward", _twice)
+
+
+def _fake_forward(x: Tensor, h0: Any, c0: Any, W: Tensor, U: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    cell, save = rest[-5], rest[-1]
+    (T, B, _), H = x.shape, U.shape[0]
+    lstm = cell == _LSTM
+    padded = (H + 15) // 16 * 16
+    pre = x.new_empty(T if save else 0, B, _SAVED_BLOCKS[cell] * padded)
+    cells = x.new_empty(T if save and lstm else 0, B, H)
+    return x.new_empty(T, B, H), x.new_empty(B, H), x.new_empty(B if lstm else 0, H), pre, cells
+
+
+def _fake_backward(d_out: Any, d_h: Any, d_c: Any, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    W, U, *biases = rest[2:8]
+    scalars, cell, need_x = rest[8:10], rest[-5], rest[-1]
+    (T, B, D), H = x.shape, U.shape[0]
+    return (
+        x.new_empty(T if need_x else 0, B, D),
+        x.new_empty(B, H),
+        x.new_empty(B if cell == _LSTM else 0, H),
+        W.new_empty(W.shape),
+        U.new_empty(U.shape),
+        *(x.new_empty(0 if b is None else H) for b in biases),
+        *(x.new_empty(0) if s is None else s.new_empty(s.shape) for s in scalars),
+    )
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    out, _, _, pre, cells = output
+    ctx.save_for_backward(*inputs[:12], out, pre, cells)
+    ctx.settings = inputs[12:16]
+    ctx.mark_non_differentiable(pre, cells)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, d_out: Any, d_h: Any, d_c: Any, *unused: Any) -> tuple[Any, ...]:
+    *inputs, out, pre, cells = ctx.saved_tensors
+    if ctx.settings[0] != _LSTM:
+        d_c = None
+    need = ctx.needs_input_grad
+    found = torch.ops.edgesearch.rnn_backward(d_out, d_h, d_c, *inputs, out, pre, cells, *ctx.settings, need[0])
+    return (*(value if wanted else None for value, wanted in zip(found, need, strict=False)), *[None] * 6)
+
+
+def _twice(ctx: Any, *gradients: Any) -> None:
+    raise RuntimeError("the fused op has no second derivative; set backend='eager' for double backward")

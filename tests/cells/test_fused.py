@@ -1,0 +1,280 @@
+"""The fused op against the eager cells in float64: every cell, nonlinearity and awkward size."""
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import edgesearch
+from edgesearch.cells import build, fused
+from edgesearch.cells.cell import CELLS, RNNCell, State
+from edgesearch.cells.rnn import RNN, RNNS, unroll
+from edgesearch.config.schema import NONLINEARITIES
+from edgesearch.errors import ConfigError, EdgesearchWarning
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [*((name, {}) for name in CELLS), ("gru", {"reset_after": False})]
+EVERY_CELL = pytest.mark.parametrize(
+    ("name", "options"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
+)
+SIZES = [(1, 1, 1, 1), (5, 3, 4, 7), (4, 40, 5, 33), (3, 73, 17, 100), (6, 2, 16, 32)]
+
+
+def make(name: str, D: int, H: int, **options: Any) -> RNNCell:
+    """A float64 cell with weights large enough that every term matters and small enough that none saturates."""
+    cell = CELLS[name](D, H, dtype=torch.float64, **options)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in cell.parameters():
+            draw = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+            p.copy_(draw * (0.7 / p.shape[0] ** 0.5 if p.numel() > p.shape[-1] else 0.5))
+    return cell
+
+
+def inputs(cell: RNNCell, T: int, B: int) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+    """Frames, initial state, and weights for the outputs and last states whose weighted sum is differentiated."""
+    generator = torch.Generator().manual_seed(4)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    H, states = cell.hidden_size, cell.kind.states
+    return (
+        draw(T, B, cell.input_size),
+        tuple(draw(B, H) for _ in range(states)),
+        (draw(T, B, H), *(draw(B, H) for _ in range(states))),
+    )
+
+
+def results(run: Any, cell: RNNCell, T: int, B: int, dtype: torch.dtype, **options: Any) -> dict[str, Tensor]:
+    """Outputs, last states and every gradient."""
+    cell = cell.to(dtype)
+    x, state, weights = inputs(cell, T, B)
+    x = x.to(dtype).requires_grad_()
+    state = tuple(s.to(dtype).requires_grad_() for s in state)
+    cell.zero_grad()
+    output, last = run(cell, x, state, **options)
+    sum((part * w.to(dtype)).sum() for part, w in zip((output, *last), weights, strict=True)).backward()
+    found = {"output": output, **{f"last {k}": s for k, s in enumerate(last)}}
+    gradients = {"x": x.grad, **{f"state {k}": s.grad for k, s in enumerate(state)}}
+    gradients |= {name: p.grad for name, p in cell.named_parameters()}
+    found |= {f"gradient of {name}": value for name, value in gradients.items() if value is not None}
+    return {name: value.detach().double().clone() for name, value in found.items()}
+
+
+def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], outputs: float, gradients: float) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        bound = gradients if name.startswith("gradient") else outputs
+        # scalars sum thousands of terms of both signs: what is small is measured against a unit
+        scale = max(float(value.norm()), 1.0 if value.numel() == 1 else 0.0)
+        assert float((ours[name] - value).norm()) <= bound * scale, name
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
+)
+@pytest.mark.parametrize("backward", [False, True], ids=["onward", "backward"])
+def test_outputs_and_gradients_equal_the_reference(
+    name: str, options: dict[str, Any], sizes: tuple[int, ...], backward: bool
+) -> None:
+    T, B, D, H = sizes
+    cell = make(name, D, H, **options)
+    reference = results(unroll, cell, T, B, torch.float64, backward=backward)
+    assert fused.usable(cell, torch.zeros(1, dtype=torch.float64), "fused")
+    assert_close(results(fused.run, cell, T, B, torch.float64, backward=backward), reference, 1e-13, 1e-12)
+    assert_close(results(fused.run, cell, T, B, torch.float32, backward=backward), reference, 1e-6, 1e-5)
+
+
+@pytest.mark.parametrize("gate", NONLINEARITIES)
+@pytest.mark.parametrize("update", NONLINEARITIES)
+@pytest.mark.parametrize("name", ["fastgrnn", "lstm"])
+def test_every_pair_of_nonlinearities(name: str, gate: str, update: str) -> None:
+    cell = make(name, 5, 9, gate_nonlinearity=gate, update_nonlinearity=update)
+    reference = results(unroll, cell, 4, 3, torch.float64)
+    assert_close(results(fused.run, cell, 4, 3, torch.float64, backward=False), reference, 1e-13, 1e-12)
+    assert_close(results(fused.run, cell, 4, 3, torch.float32, backward=False), reference, 1e-6, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
+)
+@pytest.mark.parametrize("backward", [False, True], ids=["onward", "backward"])
+def test_lengths_cut_each_row_for_itself(name: str, options: dict[str, Any], backward: bool) -> None:
+    lengths = torch.tensor([4, 0, 1, 6, 3, 6])
+    T, B = 6, len(lengths)
+    cell = make(name, 5, 9, **options)
+
+    def row_by_row(cell: RNNCell, x: Tensor, state: State, backward: bool) -> tuple[Tensor, State]:
+        outputs, lasts = [], []
+        for b, length in enumerate(lengths.tolist()):
+            start = tuple(s[b : b + 1] for s in state)
+            output, last = (
+                unroll(cell, x[:length, b : b + 1], start, backward=backward)
+                if length
+                else (x.new_zeros(0, 1, 9), start)
+            )
+            outputs.append(torch.cat((output, x.new_zeros(T - length, 1, 9))))
+            lasts.append(last)
+        return torch.cat(outputs, dim=1), tuple(torch.cat(parts) for parts in zip(*lasts, strict=True))
+
+    reference = results(row_by_row, cell, T, B, torch.float64, backward=backward)
+    ours = results(fused.run, cell, T, B, torch.float64, backward=backward, lengths=lengths)
+    assert_close(ours, reference, 1e-13, 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
+)
+def test_both_backends_are_one_module(name: str, options: dict[str, Any]) -> None:
+    sizes: dict[str, Any] = {"num_layers": 2, "bidirectional": True, "wRank": 2, "uRank": 3}
+    ours = RNNS[name](4, 5, backend="fused", **sizes, **options)
+    theirs = RNNS[name](4, 5, backend="eager", **sizes, **options)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(6, 3, 4)
+    for a, b in zip(ours(x), theirs(x), strict=True):
+        torch.testing.assert_close(a, b)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(x.transpose(0, 1).contiguous().transpose(0, 1))[0], theirs(x)[0])
+
+
+def arguments(name: str, **options: Any) -> tuple[Any, ...]:
+    cell = make(name, 3, 4, **options)
+    x, state, _ = inputs(cell, 3, 2)
+    found: list[Any] = []
+    original = torch.ops.edgesearch.rnn_forward
+
+    class Recorder:
+        def __call__(self, *args: Any) -> Any:
+            found.extend(args)
+            return original(*args)
+
+    torch.ops.edgesearch.rnn_forward = Recorder()  # type: ignore[attr-defined]
+    try:
+        fused.run(cell, x.requires_grad_(), state, backward=False)
+    finally:
+        torch.ops.edgesearch.rnn_forward = original  # type: ignore[attr-defined]
+    return tuple(a.detach().requires_grad_() if isinstance(a, Tensor) and a.is_floating_point() else a for a in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
+)
+def test_opcheck(name: str, options: dict[str, Any]) -> None:
+    assert fused.usable(make(name, 3, 4, **options), torch.zeros(1), "fused")
+    torch.library.opcheck(torch.ops.edgesearch.rnn_forward, arguments(name, **options))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fastgrnn", "lstm"])
+def test_torch_compile_takes_the_whole_graph(name: str) -> None:
+    model = RNNS[name](3, 4, backend="fused")
+    x = torch.randn(5, 2, 3)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x)[0], model(x)[0])
+    ours, theirs = (torch.autograd.grad(m(x)[0].square().sum(), list(model.parameters())) for m in (compiled, model))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    model = RNNS["fastgrnn"](3, 4, backend="fused")
+    x = torch.randn(5, 2, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(x)[0].sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        gradient.sum().backward()
+
+
+def test_a_thread_count_always_gives_the_same_bits() -> None:
+    cell = make("gru", 5, 20).float()
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            runs = [results(fused.run, cell, 7, 150, torch.float32, backward=False) for _ in range(3)]
+            assert all(torch.equal(run[name], runs[0][name]) for run in runs for name in run)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("instructions", ["plain", "avx2"])
+def test_the_other_instruction_sets(instructions: str) -> None:
+    tests = f"{__file__}::test_outputs_and_gradients_equal_the_reference"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "EDGESEARCH_ISA": instructions}, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "words"),
+    [
+        (edgesearch.FastGRNN(2, 3, backend="fused", update_nonlinearity=torch.sin), torch.zeros(1, 1, 2), "a callable"),
+        (edgesearch.FastGRNN(2, 3, backend="fused").half(), torch.zeros(1, 1, 2).half(), "float16"),
+    ],
+)
+def test_fused_where_it_cannot_be_is_an_error_and_auto_is_eager(model: RNN, x: Tensor, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        model(x)
+    for cell in model.cells:
+        cell.backend = "auto"  # type: ignore[assignment]
+    assert model(x)[0].shape == (1, 1, 3)
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    assert fused.usable(make("fastgrnn", 3, 4), torch.zeros(1), "fused")
+    good = [a.detach() if isinstance(a, Tensor) else a for a in arguments("fastgrnn")]
+    for position, wrong in (
+        (3, torch.zeros(3, 5)),
+        (4, torch.zeros(2, 8)),
+        (5, torch.zeros(3)),
+        (6, None),
+        (9, None),
+        (12, 9),
+    ):
+        bad = [*good[:position], wrong.double() if isinstance(wrong, Tensor) else wrong, *good[position + 1 :]]
+        with pytest.raises(RuntimeError):
+            torch.ops.edgesearch.rnn_forward(*bad)
+
+
+class TestBuild:
+    @pytest.fixture(autouse=True)
+    def fresh(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.setattr(build, "_SOURCES", {"tiny.cpp": ()})
+        monkeypatch.setattr(build, "sources", lambda: tmp_path / "sources")
+        (tmp_path / "sources").mkdir()
+        (tmp_path / "sources" / "tiny.cpp").write_text("int one() { return 1; }\n")
+
+    def test_a_library_is_built_once_and_again_when_a_source_changes(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        first = build.library()
+        assert "building the fused op" in capsys.readouterr().err
+        assert build.library() == first
+        assert capsys.readouterr().err == ""
+        (tmp_path / "sources" / "tiny.cpp").write_text("int two() { return 2; }\n")
+        assert build.library() != first
+
+    def test_a_source_that_does_not_compile_leaves_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "sources" / "tiny.cpp").write_text("int one() { return nothing; }\n")
+        with pytest.raises(build.BuildError, match=r"must compile, got: .*nothing"):
+            build.library()
+        assert [path.suffix for path in (tmp_path / "edgesearch" / "ops").iterdir()] == [".lock"]
+
+    def test_without_a_compiler_auto_warns_once_and_fused_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "")
+        monkeypatch.delenv("CXX", raising=False)
+        monkeypatch.setattr(fused, "_load", cache(fused._load.__wrapped__))
+        x = torch.zeros(2, 1, 3)
+        with pytest.warns(EdgesearchWarning, match=r"C\+\+20 compiler, got none.*eager"):
+            edgesearch.FastGRNN(3, 4)(x)
+        edgesearch.FastGRNN(3, 4)(x)
+        with pytest.raises(ConfigError, match=r"cell\.backend=fused cannot be had"):
+            edgesearch.FastGRNN(3, 4, backend="fused")(x)
