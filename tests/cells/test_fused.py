@@ -77,9 +77,7 @@ def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], outputs: fl
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-@pytest.mark.parametrize(
-    ("name", "options"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
-)
+@EVERY_CELL
 @pytest.mark.parametrize("backward", [False, True], ids=["onward", "backward"])
 def test_outputs_and_gradients_equal_the_reference(
     name: str, options: dict[str, Any], sizes: tuple[int, ...], backward: bool
@@ -102,9 +100,7 @@ def test_every_pair_of_nonlinearities(name: str, gate: str, update: str) -> None
     assert_close(results(fused.run, cell, 4, 3, torch.float32, backward=False), reference, 1e-6, 1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
-)
+@EVERY_CELL
 @pytest.mark.parametrize("backward", [False, True], ids=["onward", "backward"])
 def test_lengths_cut_each_row_for_itself(name: str, options: dict[str, Any], backward: bool) -> None:
     lengths = torch.tensor([4, 0, 1, 6, 3, 6])
@@ -129,9 +125,7 @@ def test_lengths_cut_each_row_for_itself(name: str, options: dict[str, Any], bac
     assert_close(ours, reference, 1e-13, 1e-12)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
-)
+@EVERY_CELL
 def test_both_backends_are_one_module(name: str, options: dict[str, Any]) -> None:
     sizes: dict[str, Any] = {"num_layers": 2, "bidirectional": True, "wRank": 2, "uRank": 3}
     ours = RNNS[name](4, 5, backend="fused", **sizes, **options)
@@ -145,29 +139,20 @@ def test_both_backends_are_one_module(name: str, options: dict[str, Any]) -> Non
 
 
 def arguments(name: str, **options: Any) -> tuple[Any, ...]:
+    """Arguments of the op for a cell, floating tensors requiring gradients."""
     cell = make(name, 3, 4, **options)
+    assert fused.usable(cell, torch.zeros(1), "fused")
     x, state, _ = inputs(cell, 3, 2)
-    found: list[Any] = []
-    original = torch.ops.edgesearch.rnn_forward
-
-    class Recorder:
-        def __call__(self, *args: Any) -> Any:
-            found.extend(args)
-            return original(*args)
-
-    torch.ops.edgesearch.rnn_forward = Recorder()  # type: ignore[attr-defined]
-    try:
-        fused.run(cell, x.requires_grad_(), state, backward=False)
-    finally:
-        torch.ops.edgesearch.rnn_forward = original  # type: ignore[attr-defined]
-    return tuple(a.detach().requires_grad_() if isinstance(a, Tensor) and a.is_floating_point() else a for a in found)
+    biases = [getattr(cell, bias) for bias in cell.bias_names]
+    scalars = [getattr(cell, scalar) for scalar, _ in cell.kind.scalars]
+    kind = {"fastrnn": 0, "fastgrnn": 1, "ugrnn": 2, "gru": 3 + cell.spec.reset_after, "lstm": 5}[name]
+    tensors = [x, state[0], state[1] if name == "lstm" else None, cell.W, cell.U, *biases, *[None] * (4 - len(biases))]
+    tensors += scalars or [None, None]
+    return (*(t if t is None else t.detach().requires_grad_() for t in tensors), None, kind, 0, 1, False, True)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
-)
+@EVERY_CELL
 def test_opcheck(name: str, options: dict[str, Any]) -> None:
-    assert fused.usable(make(name, 3, 4, **options), torch.zeros(1), "fused")
     torch.library.opcheck(torch.ops.edgesearch.rnn_forward, arguments(name, **options))
 
 
@@ -228,7 +213,6 @@ def test_fused_where_it_cannot_be_is_an_error_and_auto_is_eager(model: RNN, x: T
 
 
 def test_arguments_that_do_not_fit_are_refused() -> None:
-    assert fused.usable(make("fastgrnn", 3, 4), torch.zeros(1), "fused")
     good = [a.detach() if isinstance(a, Tensor) else a for a in arguments("fastgrnn")]
     for position, wrong in (
         (3, torch.zeros(3, 5)),

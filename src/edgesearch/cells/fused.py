@@ -62,9 +62,9 @@ def usable(cell: RNNCell, x: Tensor, backend: str) -> bool:
 
 
 def run(
-    cell: RNNCell, frames: Tensor, state: State, *, backward: bool, lengths: Tensor | None = None
+    cell: RNNCell, frames: Tensor, state: State | None, *, backward: bool = False, lengths: Tensor | None = None
 ) -> tuple[Tensor, State]:
-    """Run a layer over frames (T, B, D) from `state`, from the last frame to the first if `backward`.
+    """Run a layer over frames (T, B, D) from `state` (None for zeros), from the last frame to the first if `backward`.
 
     With lengths (B,) a row keeps its state at steps at and beyond its length, and its output there is zero.
 
@@ -79,11 +79,14 @@ def run(
     biases = [getattr(cell, name) for name in cell.bias_names]
     biases += [None] * (4 - len(biases))
     scalars = [getattr(cell, name) for name, _ in cell.kind.scalars] or [None, None]
-    h0, c0 = state[0], state[1] if kind == _LSTM else None
-    learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (frames, h0, W, U, *biases))
-    output, h, c, _, _ = torch.ops.edgesearch.rnn_forward(
-        frames, h0, c0, W, U, *biases, *scalars, lengths, kind, gate, update, backward, learning
-    )
+    h0 = state[0] if state is not None else None
+    c0 = state[1] if state is not None and kind == _LSTM else None
+    tensors = (frames, h0, c0, W, U, *biases, *scalars)
+    learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    call: Any = torch.ops.edgesearch.rnn_forward.default
+    if learning and not torch.compiler.is_compiling():
+        call = _Sequence.apply
+    output, h, c, _, _ = call(*tensors, lengths, kind, gate, update, backward, learning)
     return output, (h, c) if kind == _LSTM else (h,)
 
 
@@ -132,8 +135,21 @@ def _backward(ctx: Any, d_out: Any, d_h: Any, d_c: Any, *unused: Any) -> tuple[A
     if ctx.settings[0] != _LSTM:
         d_c = None
     need = ctx.needs_input_grad
-    found = torch.ops.edgesearch.rnn_backward(d_out, d_h, d_c, *inputs, out, pre, cells, *ctx.settings, need[0])
+    found = torch.ops.edgesearch.rnn_backward.default(d_out, d_h, d_c, *inputs, out, pre, cells, *ctx.settings, need[0])
     return (*(value if wanted else None for value, wanted in zip(found, need, strict=False)), *[None] * 6)
+
+
+class _Sequence(torch.autograd.Function):
+    """The derivative without torch.library's bookkeeping, which costs a third of a small op's time."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> Any:
+        """Call the op below its registered derivative."""
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.edgesearch.rnn_forward.default(*inputs)
+
+    setup_context = staticmethod(_keep)
+    backward = staticmethod(_backward)
 
 
 def _twice(ctx: Any, *gradients: Any) -> None:

@@ -101,15 +101,15 @@ class RNN(nn.Module):
         outputs, last = self._layers(frames, self._initial(hx, frames, single))
         if single or self.batch_first:
             outputs = outputs.squeeze(1) if single else outputs.transpose(0, 1)
-        stacked = tuple(torch.stack(s) for s in zip(*last, strict=True))
+        stacked = tuple(s[0].unsqueeze(0) if len(s) == 1 else torch.stack(s) for s in zip(*last, strict=True))
         if single:
             stacked = tuple(s.squeeze(1) for s in stacked)
         return outputs, stacked if len(stacked) == 2 else stacked[0]
 
-    def _initial(self, hx: Any, frames: Tensor, single: bool) -> list[State]:
+    def _initial(self, hx: Any, frames: Tensor, single: bool) -> list[State | None]:
         cells = cast(list[RNNCell], list(self.cells))
         if hx is None:
-            return [cell.zero_state(frames.size(1), frames) for cell in cells]
+            return [None] * len(cells)
         states = tuple(hx) if self.cell_class.kind.states == 2 else (hx,)
         if len(states) != self.cell_class.kind.states or not all(isinstance(s, Tensor) for s in states):
             wanted = "a pair (h, c)" if self.cell_class.kind.states == 2 else "one tensor"
@@ -122,7 +122,7 @@ class RNN(nn.Module):
                 raise ValueError(f"an initial state is {expected}, got {tuple(s.shape)}")
         return [tuple(s[index] for s in states) for index in range(len(cells))]
 
-    def _layers(self, frames: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
+    def _layers(self, frames: Tensor, states: list[State | None]) -> tuple[Tensor, list[State]]:
         last = []
         for index, cell in enumerate(cast(list[RNNCell], list(self.cells))):
             direction = index % self.directions
@@ -150,14 +150,15 @@ class RNN(nn.Module):
         )
 
 
-def unroll(cell: RNNCell, frames: Tensor, state: State, *, backward: bool = False) -> tuple[Tensor, State]:
-    """Run one cell over frames (T, B, D), from the last to the first if `backward`.
+def unroll(cell: RNNCell, frames: Tensor, state: State | None, *, backward: bool = False) -> tuple[Tensor, State]:
+    """Run one cell over frames (T, B, D) from `state` (None for zeros), from the last to the first if `backward`.
 
     Returns:
         every h (T, B, H) at the place of its frame, and the state after the last step taken.
     """
     products = cell.input_product(frames).unbind(0)
     constants = cell.constants()
+    state = cell.zero_state(frames.size(1), frames) if state is None else state
     outputs = []
     for wx in reversed(products) if backward else products:
         state = cell.step(wx, state, constants)
