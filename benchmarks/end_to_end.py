@@ -1,16 +1,18 @@
-"""What Lightning, the schedule and the record keeping cost: training through `fit` against a plain loop.
+"""What Lightning, the schedule and the record keeping cost, and what the fused op saves.
 
-Both train the same FastGRNN on USPS (libsvm variant, H = 32, batch 100), with Adam, gradient clipping and a validation
-pass an epoch, in one process on one thread. Runs alternate; CPU time is compared, so that other load does not count.
+Training through `fit` and a plain loop over the same model, each with the eager and with the fused backend: FastGRNN on
+USPS (libsvm variant, H = 32, batch 100), Adam, gradient clipping and a validation pass an epoch, in one process on one
+thread. Runs alternate; CPU time is compared, so that other load does not count.
 
     python benchmarks/end_to_end.py [--epochs 100] [--repeats 3]
 """
 
 import argparse
-import itertools
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -30,7 +32,7 @@ from edgesearch.training.fit import fit
 def plain(config: Config, dataset: Dataset, spec: ModelSpec) -> list[float]:
     """Train in a bare loop; return the CPU time at the start and at the end of each epoch."""
     torch.manual_seed(config.seed)
-    model = build_classifier(spec)
+    model = build_classifier(spec, config.cell.backend)
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=config.train.lr, fused=True)
     batches = Batches(dataset, config.train.batch_size, config.seed)
@@ -50,7 +52,7 @@ def plain(config: Config, dataset: Dataset, spec: ModelSpec) -> list[float]:
     return stamps
 
 
-def through_lightning(config: Config, dataset: Dataset, spec: ModelSpec) -> list[float]:
+def through_fit(config: Config, dataset: Dataset, spec: ModelSpec) -> list[float]:
     """Train through `fit`; return the CPU time at the start and at the end of each epoch."""
     stamps = [time.process_time()]
     with tempfile.TemporaryDirectory() as folder:
@@ -65,23 +67,39 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    overrides = ["data=usps10", "data.variant=libsvm", f"train.epochs={arguments.epochs}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = typed_config(compose("config", overrides=overrides))
-    dataset = load_dataset(config.data)
-    spec = spec_for(config, dataset)
-    steps = len(Batches(dataset, config.train.batch_size, 0))
-    ways = {"plain loop": plain, "through fit": through_lightning}
-    step: dict[str, list[float]] = {name: [] for name in ways}
-    whole: dict[str, list[float]] = {name: [] for name in ways}
+        base = ["data=usps10", "data.variant=libsvm", f"train.epochs={arguments.epochs}"]
+        configs = {
+            backend: typed_config(compose("config", overrides=[*base, f"cell.backend={backend}"]))
+            for backend in ("eager", "fused")
+        }
+    dataset = load_dataset(configs["eager"].data)
+    spec = spec_for(configs["eager"], dataset)
+    steps = len(Batches(dataset, configs["eager"].train.batch_size, 0))
+    build_classifier(spec, "fused")(torch.zeros(spec.steps, 1, spec.input_size))  # builds the op before the clock runs
+    columns = [(backend, way) for backend in configs for way in (plain, through_fit)]
+    step: dict[str, list[float]] = {_name(*column): [] for column in columns}
+    whole: dict[str, list[float]] = {_name(*column): [] for column in columns}
     for _ in range(arguments.repeats):
-        for name, way in ways.items():
-            stamps = way(config, dataset, spec)
-            step[name].append(statistics.median(b - a for a, b in itertools.pairwise(stamps)) / steps)
-            whole[name].append(stamps[-1] - stamps[0])
+        for backend, way in columns:
+            stamps = way(configs[backend], dataset, spec)
+            step[_name(backend, way)].append(statistics.median(b - a for a, b in pairwise(stamps)) / steps)
+            whole[_name(backend, way)].append(stamps[-1] - stamps[0])
     for title, times in (("one optimizer step", step), (f"{arguments.epochs} epochs", whole)):
-        base, ours = (statistics.median(times[name]) for name in ways)
-        print(f"{title}: plain loop {1e3 * base:.2f} ms, through fit {1e3 * ours:.2f} ms, ratio {ours / base:.2f}")
+        median = {name: statistics.median(values) for name, values in times.items()}
+        print(title)
+        for name, seconds in median.items():
+            print(f"  {name:18s} {1e3 * seconds:10.2f} ms")
+        for backend in configs:
+            print(f"  {backend}: through fit / plain loop {median[f'{backend} fit'] / median[f'{backend} plain']:.2f}")
+        print(f"  through fit: fused / eager {median['fused fit'] / median['eager fit']:.2f}")
+
+
+Way = Callable[[Config, Dataset, ModelSpec], list[float]]
+
+
+def _name(backend: str, way: Way) -> str:
+    return f"{backend} {'plain' if way is plain else 'fit'}"
 
 
 if __name__ == "__main__":

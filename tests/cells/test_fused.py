@@ -201,7 +201,7 @@ def test_the_other_instruction_sets(instructions: str) -> None:
     ("model", "x", "words"),
     [
         (edgesearch.FastGRNN(2, 3, backend="fused", update_nonlinearity=torch.sin), torch.zeros(1, 1, 2), "a callable"),
-        (edgesearch.FastGRNN(2, 3, backend="fused").half(), torch.zeros(1, 1, 2).half(), "float16"),
+        (edgesearch.FastGRNN(2, 3, backend="fused").half(), torch.zeros(1, 1, 2).half(), "float16 on cpu"),
     ],
 )
 def test_fused_where_it_cannot_be_is_an_error_and_auto_is_eager(model: RNN, x: Tensor, words: str) -> None:

@@ -70,8 +70,10 @@ class RNNCell(nn.Module, ABC):
         self.backend = backend
         self.gate = nonlinearity(gate_nonlinearity or "sigmoid")
         self.update = nonlinearity(update_nonlinearity)
-        named = (gate_nonlinearity or "sigmoid", update_nonlinearity)
-        self.nonlinearities = named if all(isinstance(name, str) for name in named) else None
+        gate_name = gate_nonlinearity or "sigmoid"
+        self.nonlinearities: tuple[str, str] | None = None
+        if isinstance(gate_name, str) and isinstance(update_nonlinearity, str):
+            self.nonlinearities = (gate_name, update_nonlinearity)
         self.bias_names = biases(self.kind, reset_after)
         for tensor in self.spec.tensors():
             self.register_parameter(tensor.name, nn.Parameter(torch.empty(tensor.shape, device=device, dtype=dtype)))

@@ -18,6 +18,7 @@ from edgesearch.errors import ConfigError, EdgesearchWarning
 
 _CELLS = {"fastrnn": 0, "fastgrnn": 1, "ugrnn": 2, "gru": 3, "lstm": 5}
 _GRU_AFTER, _LSTM = 4, 5
+_NONLINEARITIES = {name: number for number, name in enumerate(NONLINEARITIES)}
 _SAVED_BLOCKS = (1, 1, 2, 3, 4, 4)
 _DTYPES = (torch.float32, torch.float64)
 
@@ -46,19 +47,15 @@ def usable(cell: RNNCell, x: Tensor, backend: str) -> bool:
     """Tell whether the fused op runs this layer on this input; with backend `fused`, raise `ConfigError` if not."""
     if backend == "eager":
         return False
-    reasons = (
-        (cell.nonlinearities is None, "a callable nonlinearity"),
-        (x.dtype not in _DTYPES, f"{x.dtype}"),
-        (x.device.type != "cpu", f"device {x.device.type}"),
-    )
-    reason = next((words for holds, words in reasons if holds), None)
-    if reason is not None:
-        if backend == "fused":
-            raise ConfigError(
-                f"cell.backend=fused takes named nonlinearities in float32 or float64 on the CPU, got {reason}"
-            )
-        return False
-    return bool(_loaded(backend == "fused"))
+    if cell.nonlinearities is not None and x.dtype in _DTYPES and x.is_cpu:
+        return bool(_loaded(backend == "fused"))
+    if backend == "fused":
+        found = "a callable nonlinearity" if cell.nonlinearities is None else f"{x.dtype} on {x.device.type}"
+        raise ConfigError(
+            f"cell.backend=fused takes named nonlinearities in float32 or float64 on the CPU, got {found}; "
+            "set cell.backend=eager"
+        )
+    return False
 
 
 def run(
@@ -73,21 +70,22 @@ def run(
     """
     assert cell.nonlinearities is not None
     kind = _GRU_AFTER if cell.spec.reset_after else _CELLS[cell.kind.name]
-    gate, update = (NONLINEARITIES.index(name) for name in cell.nonlinearities)
+    gate, update = (_NONLINEARITIES[name] for name in cell.nonlinearities)
+    lstm = kind == _LSTM
     W = cell.W if cell.spec.wRank is None else cell.W1 @ cell.W2
     U = cell.U if cell.spec.uRank is None else cell.U1 @ cell.U2
     biases = [getattr(cell, name) for name in cell.bias_names]
     biases += [None] * (4 - len(biases))
     scalars = [getattr(cell, name) for name, _ in cell.kind.scalars] or [None, None]
     h0 = state[0] if state is not None else None
-    c0 = state[1] if state is not None and kind == _LSTM else None
+    c0 = state[1] if state is not None and lstm else None
     tensors = (frames, h0, c0, W, U, *biases, *scalars)
     learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     call: Any = torch.ops.edgesearch.rnn_forward.default
     if learning and not torch.compiler.is_compiling():
         call = _Sequence.apply
     output, h, c, _, _ = call(*tensors, lengths, kind, gate, update, backward, learning)
-    return output, (h, c) if kind == _LSTM else (h,)
+    return output, (h, c) if lstm else (h,)
 
 
 def _register() -> None:

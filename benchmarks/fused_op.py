@@ -1,0 +1,109 @@
+"""The fused op against loops and libraries: forward and backward, and inference, as ratios.
+
+Interleaved in one process on one thread; medians of thread CPU time. The last column is the share of the fused
+multiply-add peak measured in the same run. `torch.compile` of the eager loop is left out with --no-compile.
+
+    python benchmarks/fused_op.py [--seconds 5] [--no-compile]
+"""
+
+import argparse
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgesearch.cells.rnn import RNNS
+
+SHAPES = ((100, 16, 16, 32), (128, 99, 32, 100), (64, 128, 9, 80))  # B, T, D, H
+LIBRARIES = {"torch.nn.GRU": torch.nn.GRU, "torch.nn.LSTM": torch.nn.LSTM, "torch.nn.RNN": torch.nn.RNN}
+Run = Callable[[], Any]
+
+
+def medians(runs: dict[str, Run], seconds: float) -> dict[str, float]:
+    """Call the runs in turn for a while; return each one's median thread CPU time in seconds."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+        run()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or len(next(iter(times.values()))) < 5:
+        for name, run in runs.items():
+            start = time.thread_time()
+            run()
+            times[name].append(time.thread_time() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def learning(module: Callable[[Tensor], Any], parameters: list[Tensor], x: Tensor, gradient: Tensor) -> Run:
+    """Forward, and the gradients of every parameter."""
+    return lambda: torch.autograd.grad(module(x)[0], parameters, gradient)
+
+
+def answering(module: Callable[[Tensor], Any], x: Tensor) -> Run:
+    """Forward in inference mode."""
+
+    def run() -> None:
+        with torch.inference_mode():
+            module(x)
+
+    return run
+
+
+def peak() -> float:
+    """Build and run fma_peak.c for this processor; return its operations a second."""
+    source = Path(__file__).with_name("fma_peak.c")
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "peak"
+        subprocess.run(["cc", "-O3", "-march=native", "-funroll-loops", str(source), "-o", str(program)], check=True)  # noqa: S607
+        return float(subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout)
+
+
+def modules(D: int, H: int) -> dict[str, Any]:
+    """One layer of every cell on the fused op, of FastGRNN in the eager loop, and of torch's own networks."""
+    fused = {f"{name} fused": RNNS[name](D, H, backend="fused") for name in RNNS}
+    eager = {"fastgrnn eager": RNNS["fastgrnn"](D, H, backend="eager")}
+    return fused | eager | {name: library(D, H) for name, library in LIBRARIES.items()}
+
+
+def print_ratios(title: str, found: dict[str, float]) -> None:
+    """Print each time in microseconds and what fused FastGRNN, GRU and LSTM gain over it."""
+    print(title)
+    for name, seconds in found.items():
+        gains = (f"{seconds / found[f'{cell} fused']:8.1f}" for cell in ("fastgrnn", "gru", "lstm"))
+        print(f"  {name:20s} {1e6 * seconds:10.0f} us   over fused fastgrnn, gru, lstm {' '.join(gains)}")
+
+
+def main() -> None:
+    """Print a block for each shape."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each block")
+    parser.add_argument("--no-compile", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    ceiling = peak()
+    for B, T, D, H in SHAPES:
+        x, gradient = torch.randn(T, B, D), torch.randn(T, B, H)
+        everything = modules(D, H)
+        runs = {name: learning(module, list(module.parameters()), x, gradient) for name, module in everything.items()}
+        if not arguments.no_compile:
+            eager = everything["fastgrnn eager"]
+            runs["fastgrnn compiled"] = learning(torch.compile(eager), list(eager.parameters()), x, gradient)
+        found = medians(runs, arguments.seconds)
+        print_ratios(f"forward and backward, B, T, D, H = {B}, {T}, {D}, {H}", found)
+        operations = B * T * H * (4 * D + 6 * H)
+        print(f"  fastgrnn fused runs at {operations / found['fastgrnn fused'] / ceiling:.0%} of the multiply-add peak")
+    T, D, H = 99, 32, 100
+    x = torch.randn(T, 1, D)
+    everything = modules(D, H)
+    found = medians({name: answering(module, x) for name, module in everything.items()}, arguments.seconds)
+    print_ratios(f"inference, B, T, D, H = 1, {T}, {D}, {H}", found)
+
+
+if __name__ == "__main__":
+    main()
