@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from edgesearch.report.record import Record
@@ -34,22 +35,28 @@ def _title(record: Record) -> str:
 
 
 def comparison(points: Sequence[tuple[list[str], Record]]) -> Table:
-    """Return one row a sweep point: the overrides in which points differ, accuracies, sizes and folder name."""
+    """Return one row a sweep point: what its overrides differ in, accuracies, non-zeros, integer flash, folder name."""
     shared = set.intersection(*(set(overrides) for overrides, _ in points))
-    table = Table(title="sweep", title_justify="left")
-    for name in ("point", "test", "validation", "non-zeros", "float32", "integer", "folder"):
-        table.add_column(name, justify="left" if name in ("point", "folder") else "right")
+    table = Table(title="sweep", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("point", "test", "validation", "non-zeros", "flash", "folder"):
+        outer = name in ("point", "folder")
+        table.add_column(name, justify="left" if outer else "right", overflow="fold" if outer else "ellipsis")
     for overrides, record in points:
-        flash = [f"{size['flash_bytes']:,} B" for size in record["sizes"].values()]
+        integer = list(record["sizes"].values())[-1]
         table.add_row(
-            " ".join(o for o in overrides if o not in shared),
+            " ".join(_short(override) for override in overrides if override not in shared),
             _percent(record["test_accuracy"]["float"]),
             _percent(record["val_accuracy"]["float"]),
             str(record["nonzeros"]),
-            *flash,
+            f"{integer['flash_bytes']:,} B",
             record["config_hash"],
         )
     return table
+
+
+def _short(override: str) -> str:
+    key, _, value = override.partition("=")
+    return f"{key.rsplit('.', 1)[-1]}={value}"
 
 
 def confusion(record: Record) -> Table:
