@@ -2,10 +2,12 @@
 
 import platform
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from edgesearch.budget import FLOAT32, Widths, edgeml_bytes, model_size
+from edgesearch.cells.cell import RNNCell
 from edgesearch.cells.classifier import Classifier, build_classifier
+from edgesearch.cells.fused import usable
 from edgesearch.cells.spec import ModelSpec
 from edgesearch.compress.threshold import nonzeros
 from edgesearch.config import Config, identity
@@ -24,7 +26,7 @@ def measured(config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, 
 
     `flash_bytes` and `ram_bytes` are those of the float32 model, the only level measured; `sizes` has both.
     """
-    model = build_classifier(spec)
+    model = build_classifier(spec, config.cell.backend)
     model.load_state_dict(fitted.state_dict)
     validation, test = _evaluations(model, dataset)
     sizes = {widths.label: model_size(spec, widths) for widths in (FLOAT32, Widths.of(config.quant))}
@@ -33,6 +35,7 @@ def measured(config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, 
         "cell": spec.cell,
         "data": describe(dataset),
         "seed": config.seed,
+        "backend": _backend(config, model, dataset),
         "val_accuracy": {"float": validation.accuracy},
         "test_accuracy": {"float": test.accuracy},
         "per_class_accuracy": test.per_class,
@@ -55,6 +58,13 @@ def measured(config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, 
         "config": identity(config),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
     }
+
+
+def _backend(config: Config, model: Classifier, dataset: Dataset) -> str:
+    """Which of the backends trained the model here: `auto` takes what the machine has."""
+    cell = cast(RNNCell, model.rnn.cells[0])
+    on_cpu = config.train.device == "cpu"
+    return "fused" if on_cpu and usable(cell, tensors(dataset, dataset.test)[0], config.cell.backend) else "eager"
 
 
 def _evaluations(model: Classifier, dataset: Dataset) -> tuple[Evaluation, Evaluation]:

@@ -16,6 +16,9 @@ from edgesearch.report.record import Record
 from edgesearch.report.tables import confusion, summary
 
 
+TOLERANCE = 0.005  # backends and processors round differently, which moves a handful of examples
+
+
 def test(config: Config) -> Record:
     """Load the run that `config.run` names, measure its test accuracy and print it with the confusion matrix.
 
@@ -37,7 +40,7 @@ def test(config: Config) -> Record:
     folder.load_best(model)
     found = evaluate(model, *tensors(dataset, dataset.test), dataset.classes)
     record |= {"confusion": found.confusion, "per_class_accuracy": found.per_class}
-    if abs(found.accuracy - record["test_accuracy"]["float"]) * len(dataset.test) > 0.5:
+    if abs(found.accuracy - record["test_accuracy"]["float"]) > TOLERANCE:
         raise ModelFileError(
             f"the run recorded a test accuracy of {record['test_accuracy']['float']:.4f}, got {found.accuracy:.4f}; "
             "its data or weights have changed, train it again"
