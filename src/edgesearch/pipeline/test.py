@@ -15,7 +15,6 @@ from edgesearch.pipeline.train import spec_for
 from edgesearch.report.record import Record
 from edgesearch.report.tables import confusion, summary
 
-
 TOLERANCE = 0.005  # backends and processors round differently, which moves a handful of examples
 
 
