@@ -1,7 +1,7 @@
 """The fused op: a whole sequence through one layer and direction in one call, forward and backward.
 
-`edgesearch::rnn_forward` and `rnn_backward` are registered by the library that `build` makes from cuda/; here they get
-their shapes for tracing (fake kernels) and their derivative. The eager cells are the reference.
+`edgesearch::rnn_forward`, `rnn_backward` and their derivative are registered by the libraries that `build` makes from
+cuda/; here they get their shapes for tracing (fake kernels). The eager cells are the reference.
 """
 
 import warnings
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgesearch.cells.build import BuildError, library
+from edgesearch.cells.build import LIBRARIES, BuildError, built
 from edgesearch.cells.cell import RNNCell, State
 from edgesearch.config.schema import NONLINEARITIES
 from edgesearch.errors import ConfigError, EdgesearchWarning
@@ -35,11 +35,13 @@ def _loaded(required: bool) -> bool:
 @cache
 def _load() -> str | None:
     try:
-        torch.ops.load_library(str(library()))  # type: ignore[no-untyped-call]
+        for path in [built(library) for library in LIBRARIES]:
+            torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
     except (BuildError, OSError) as error:
         warnings.warn(f"{error}; using the eager cells, which are slower", EdgesearchWarning, stacklevel=2)
         return str(error)
-    _register()
+    torch.library.register_fake("edgesearch::rnn_forward", _fake_forward)
+    torch.library.register_fake("edgesearch::rnn_backward", _fake_backward)
     return None
 
 
@@ -81,18 +83,10 @@ def run(
     c0 = state[1] if state is not None and lstm else None
     tensors = (frames, h0, c0, W, U, *biases, *scalars)
     learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    call: Any = torch.ops.edgesearch.rnn_forward.default
-    if learning and not torch.compiler.is_compiling():
-        call = _Sequence.apply
-    output, h, c, _, _ = call(*tensors, lengths, kind, gate, update, backward, learning)
+    output, h, c, _, _ = torch.ops.edgesearch.rnn_forward.default(
+        *tensors, lengths, kind, gate, update, backward, learning
+    )
     return output, (h, c) if lstm else (h,)
-
-
-def _register() -> None:
-    torch.library.register_fake("edgesearch::rnn_forward", _fake_forward)
-    torch.library.register_fake("edgesearch::rnn_backward", _fake_backward)
-    torch.library.register_autograd("edgesearch::rnn_forward", _backward, setup_context=_keep)
-    torch.library.register_autograd("edgesearch::rnn_backward", _twice)
 
 
 def _fake_forward(x: Tensor, h0: Any, c0: Any, W: Tensor, U: Tensor, *rest: Any) -> tuple[Tensor, ...]:
@@ -118,37 +112,3 @@ def _fake_backward(d_out: Any, d_h: Any, d_c: Any, x: Tensor, *rest: Any) -> tup
         *(x.new_empty(0 if b is None else H) for b in biases),
         *(x.new_empty(0) if s is None else s.new_empty(s.shape) for s in scalars),
     )
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    out, _, _, pre, cells = output
-    ctx.save_for_backward(*inputs[:12], out, pre, cells)
-    ctx.settings = inputs[12:16]
-    ctx.mark_non_differentiable(pre, cells)
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, d_out: Any, d_h: Any, d_c: Any, *unused: Any) -> tuple[Any, ...]:
-    *inputs, out, pre, cells = ctx.saved_tensors
-    if ctx.settings[0] != _LSTM:
-        d_c = None
-    need = ctx.needs_input_grad
-    found = torch.ops.edgesearch.rnn_backward.default(d_out, d_h, d_c, *inputs, out, pre, cells, *ctx.settings, need[0])
-    return (*(value if wanted else None for value, wanted in zip(found, need, strict=False)), *[None] * 6)
-
-
-class _Sequence(torch.autograd.Function):
-    """The derivative without torch.library's bookkeeping, which costs a third of a small op's time."""
-
-    @staticmethod
-    def forward(*inputs: Any) -> Any:
-        """Call the op below its registered derivative."""
-        with torch._C._AutoDispatchBelowAutograd():
-            return torch.ops.edgesearch.rnn_forward.default(*inputs)
-
-    setup_context = staticmethod(_keep)
-    backward = staticmethod(_backward)
-
-
-def _twice(ctx: Any, *gradients: Any) -> None:
-    raise RuntimeError("the fused op has no second derivative; set backend='eager' for double backward")
