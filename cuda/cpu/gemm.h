@@ -33,7 +33,7 @@ inline __attribute__((noinline)) void register_tile(const T* __restrict A, int l
 #pragma GCC unroll 16
   for (int m = 0; m < MR; m++)
 #pragma GCC unroll 8
-    for (int n = 0; n < NV; n++) sum[m][n] = accumulate ? load(C + m * ldc + n * W) : Vec<T>{};
+    for (int n = 0; n < NV; n++) sum[m][n] = Vec<T>{};
   for (int k = 0; k < K; k++) {
     Vec<T> b[NV];
 #pragma GCC unroll 8
@@ -50,7 +50,11 @@ inline __attribute__((noinline)) void register_tile(const T* __restrict A, int l
 #pragma GCC unroll 16
   for (int m = 0; m < MR; m++)
 #pragma GCC unroll 8
-    for (int n = 0; n < NV; n++) store(C + m * ldc + n * W, sum[m][n]);
+    for (int n = 0; n < NV; n++) {
+      // what was there is added last: sums over thousands of rows lose fewer digits in two levels
+      T* to = C + m * ldc + n * W;
+      store(to, accumulate ? load(to) + sum[m][n] : sum[m][n]);
+    }
 }
 
 template <class T, int NV, bool ColumnsOfA>

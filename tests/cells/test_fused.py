@@ -90,6 +90,13 @@ def test_outputs_and_gradients_equal_the_reference(
     assert_close(results(fused.run, cell, T, B, torch.float32, backward=backward), reference, 1e-6, 1e-5)
 
 
+@EVERY_CELL
+def test_sums_over_thousands_of_rows_keep_their_digits(name: str, options: dict[str, Any]) -> None:
+    cell = make(name, 16, 48, **options)
+    reference = results(unroll, cell, 60, 80, torch.float64)
+    assert_close(results(fused.run, cell, 60, 80, torch.float32), reference, 1e-6, 1e-6)
+
+
 @pytest.mark.parametrize("gate", NONLINEARITIES)
 @pytest.mark.parametrize("update", NONLINEARITIES)
 @pytest.mark.parametrize("name", ["fastgrnn", "lstm"])
