@@ -76,7 +76,11 @@ def built(library: Library) -> Path:
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.is_file():
-            print(f"edgesearch: building {library.name}, once for this machine ...", file=sys.stderr, flush=True)
+            print(
+                f"edgesearch: building the native op ({library.name}), once for this machine ...",
+                file=sys.stderr,
+                flush=True,
+            )
             _build(compiler, library, path)
     return path
 

@@ -27,18 +27,25 @@ _DTYPES = (torch.float32, torch.float64)
 def _loaded(required: bool) -> bool:
     """Build and load the op if that has not happened; warn once, or raise if it is `required`."""
     problem = _load()
-    if problem is not None and required:
-        raise ConfigError(f"cell.backend=fused cannot be had: {problem}")
+    if problem is not None:
+        if required:
+            raise ConfigError(f"cell.backend=fused cannot be had: {problem}")
+        _warn(problem)
     return problem is None
 
 
 @cache
+def _warn(problem: str) -> None:
+    warnings.warn(f"{problem}; using the eager cells, which are slower", EdgesearchWarning, stacklevel=2)
+
+
+@cache
 def _load() -> str | None:
+    """Load both libraries and return None, or what stands in the way."""
     try:
         for path in [built(library) for library in LIBRARIES]:
             torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
     except (BuildError, OSError) as error:
-        warnings.warn(f"{error}; using the eager cells, which are slower", EdgesearchWarning, stacklevel=2)
         return str(error)
     torch.library.register_fake("edgesearch::rnn_forward", _fake_forward)
     torch.library.register_fake("edgesearch::rnn_backward", _fake_backward)
