@@ -3,6 +3,7 @@
 // Shapes: x (T, B, D) with contiguous features; W (D, blocks * H); U (H, blocks * H); b0..b3 (H,), as many as the cell
 // has; first, second: FastRNN's alpha and beta or FastGRNN's zeta and nu, one value each, before the sigmoid; h0, c0
 // (B, H); lengths (B,) int64. All floating tensors share one dtype.
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -32,7 +33,30 @@ Tensor dense(const Tensor& t) { return t.is_contiguous() ? t : torch::stable::co
 MaybeTensor dense(const MaybeTensor& t) { return t ? MaybeTensor(dense(*t)) : t; }
 Tensor dense_rows(const Tensor& t) { return t.size(2) <= 1 || t.stride(2) == 1 ? t : torch::stable::contiguous(t); }
 
-Tensor empty(const Tensor& like, std::initializer_list<int64_t> shape) { return torch::stable::new_empty(like, shape); }
+// Contiguous, on the device and of the dtype of `like`. torch::stable::new_empty, through the dispatcher, takes four
+// times as long, and an op on a small model makes a dozen tensors.
+Tensor empty(const Tensor& like, std::initializer_list<int64_t> shape) {
+  int64_t strides[4], stride = 1;
+  for (int64_t d = (int64_t)shape.size() - 1; d >= 0; d--) {
+    strides[d] = stride;
+    stride *= std::max<int64_t>(1, shape.begin()[d]);
+  }
+  int32_t dtype, device, index;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));
+  AtenTensorHandle made;
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided((int64_t)shape.size(), shape.begin(), strides, dtype, device, index, &made));
+  return Tensor(made);
+}
+
+// Scratch memory that a thread keeps from call to call: fresh pages would cost more than a small model's arithmetic.
+template <class V> V* scratch(size_t count) {
+  thread_local std::vector<V> memory;
+  if (memory.size() < count) memory.resize(count);
+  return memory.data();
+}
 
 void run_parallel(int64_t count, rnn::Body body, void* context) {
   if (count == 1) return body(0, context);
@@ -120,10 +144,10 @@ ForwardResult rnn_forward(Tensor x, MaybeTensor h0, MaybeTensor c0, Tensor W, Te
   by_dtype(x, [&](auto type) {
     using V = decltype(type);
     std::vector<V> biases;
-    Tensor workspace = empty(x, {(int64_t)rnn::workspace_size<V>(a.problem, threads)});
+    V* workspace = scratch<V>(rnn::workspace_size<V>(a.problem, threads));
     const rnn::Sequence<V> s{data<V>(a.x), data<V>(a.h0), data<V>(a.c0), data<V>(out), data<V>(h_last), data<V>(c_last),
                              save ? data<V>(pre) : nullptr, save && a.lstm() ? data<V>(cells) : nullptr};
-    rnn::forward<V>(a.problem, a.weights<V>(biases), s, threads, run_parallel, data<V>(workspace));
+    rnn::forward<V>(a.problem, a.weights<V>(biases), s, threads, run_parallel, workspace);
   });
   return {out, h_last, c_last, pre, cells};
 }
@@ -148,12 +172,12 @@ BackwardResult rnn_backward(MaybeTensor d_out, MaybeTensor d_h, MaybeTensor d_c,
   for (int k = 0; k < 4; k++) dbias[k] = empty(x, {k < a.biases() ? H : 0});
   std::array<Tensor, 2> dscalars;
   for (int k = 0; k < 2; k++)
-    dscalars[k] = a.scalars[k] ? torch::stable::empty_like(*a.scalars[k]) : empty(x, {0});
+    dscalars[k] = !a.scalars[k] ? empty(x, {0}) : a.scalars[k]->dim() == 2 ? empty(x, {1, 1}) : torch::stable::empty_like(*a.scalars[k]);
   const int threads = (int)torch::stable::get_num_threads();
   by_dtype(x, [&](auto type) {
     using V = decltype(type);
     std::vector<V> biases, bias_gradients(a.biases() * H);
-    Tensor workspace = empty(x, {(int64_t)rnn::workspace_size<V>(a.problem, threads)});
+    V* workspace = scratch<V>(rnn::workspace_size<V>(a.problem, threads));
     const rnn::Sequence<V> s{data<V>(a.x), data<V>(a.h0), data<V>(a.c0), data<V>(out), nullptr, nullptr, data<V>(pre),
                              a.lstm() ? data<V>(cells) : nullptr};
     const rnn::SequenceGradients<V> g{data<V>(d_out), data<V>(d_h), data<V>(d_c), d_out ? d_out->stride(0) : 0,
@@ -161,7 +185,7 @@ BackwardResult rnn_backward(MaybeTensor d_out, MaybeTensor d_h, MaybeTensor d_c,
                                       data<V>(dc0)};
     const rnn::Weights<V> w = a.weights<V>(biases);
     rnn::WeightGradients<V> totals{data<V>(dW), data<V>(dU), bias_gradients.data(), 0, 0};
-    rnn::backward<V>(a.problem, w, s, g, totals, threads, run_parallel, data<V>(workspace));
+    rnn::backward<V>(a.problem, w, s, g, totals, threads, run_parallel, workspace);
     for (int k = 0; k < a.biases(); k++) std::copy_n(bias_gradients.data() + k * H, H, data<V>(dbias[k]));
     if (a.scalars[0]) {
       data<V>(dscalars[0])[0] = (V)(totals.first * w.first * (1 - (double)w.first));

@@ -25,46 +25,69 @@ inline int panel_width(int left) {
   return left == kWidest + 1 ? (kWidest + 1) / 2 : kWidest;
 }
 
+// A tile of few registers takes several k at once: the processor needs eight or more sums to work on.
+constexpr int interleaved(int registers) { return registers >= 8 ? 1 : registers >= 4 ? 2 : 4; }
+
+// The left-hand side: M x K row-major, or K x M (then C += A^T B) for ColumnsOfA. Its K columns may lie in `pieces` runs,
+// `apart` values from one to the next.
+template <class T> struct Left {
+  const T* at;
+  int stride, M, K, pieces = 1, apart = 0;
+};
+
 template <class T, int MR, int NV, bool ColumnsOfA>
-inline __attribute__((noinline)) void register_tile(const T* __restrict A, int lda, const T* __restrict B, int ldb, int K,
+inline __attribute__((noinline)) void register_tile(const Left<T>& left, int m, const T* __restrict B, int ldb,
                                                     T* __restrict C, int ldc, bool accumulate) {
-  constexpr int W = lanes<T>;
-  Vec<T> sum[MR][NV];
+  constexpr int W = lanes<T>, KS = interleaved(MR * NV);
+  const int lda = left.stride, K = left.K;
+  const T* __restrict A = left.at + (ColumnsOfA ? m : m * lda);
+  C += m * ldc;
+  Vec<T> sum[KS][MR][NV];
+#pragma GCC unroll 4
+  for (int s = 0; s < KS; s++)
 #pragma GCC unroll 16
-  for (int m = 0; m < MR; m++)
+    for (int m = 0; m < MR; m++)
 #pragma GCC unroll 8
-    for (int n = 0; n < NV; n++) sum[m][n] = Vec<T>{};
-  for (int k = 0; k < K; k++) {
+      for (int n = 0; n < NV; n++) sum[s][m][n] = Vec<T>{};
+  auto add = [&](int k, auto& into) __attribute__((always_inline)) {
     Vec<T> b[NV];
 #pragma GCC unroll 8
-    for (int n = 0; n < NV; n++) b[n] = load(B + n * W);
+    for (int n = 0; n < NV; n++) b[n] = load(B + (size_t)k * ldb + n * W);
 #pragma GCC unroll 16
     for (int m = 0; m < MR; m++) {
-      const T a = ColumnsOfA ? A[m] : A[m * lda + k];
+      const T a = ColumnsOfA ? A[(size_t)k * lda + m] : A[m * lda + k];
 #pragma GCC unroll 8
-      for (int n = 0; n < NV; n++) sum[m][n] += b[n] * a;
+      for (int n = 0; n < NV; n++) into[m][n] += b[n] * a;
     }
-    B += ldb;
-    if (ColumnsOfA) A += lda;
+  };
+  for (int piece = 0; piece < left.pieces; piece++) {
+    int k = 0;
+    for (; k + KS <= K; k += KS)
+#pragma GCC unroll 4
+      for (int s = 0; s < KS; s++) add(k + s, sum[s]);
+    for (; k < K; k++) add(k, sum[0]);
+    A += left.apart;
+    B += (size_t)K * ldb;
   }
 #pragma GCC unroll 16
   for (int m = 0; m < MR; m++)
 #pragma GCC unroll 8
     for (int n = 0; n < NV; n++) {
+#pragma GCC unroll 4
+      for (int s = 1; s < KS; s++) sum[0][m][n] += sum[s][m][n];
       // what was there is added last: sums over thousands of rows lose fewer digits in two levels
       T* to = C + m * ldc + n * W;
-      store(to, accumulate ? load(to) + sum[m][n] : sum[m][n]);
+      store(to, accumulate ? load(to) + sum[0][m][n] : sum[0][m][n]);
     }
 }
 
 template <class T, int NV, bool ColumnsOfA>
-void panel_product(const T* A, int lda, const T* B, int ldb, int M, int K, T* C, int ldc, bool accumulate) {
+void panel_product(const Left<T>& left, const T* B, int ldb, T* C, int ldc, bool accumulate) {
   constexpr int MR = tile_rows(NV);
   int m = 0;
   auto rows = [&](auto count) {
     constexpr int R = decltype(count)::value;
-    for (; M - m >= R; m += R)
-      register_tile<T, R, NV, ColumnsOfA>(A + (ColumnsOfA ? m : m * lda), lda, B, ldb, K, C + m * ldc, ldc, accumulate);
+    for (; left.M - m >= R; m += R) register_tile<T, R, NV, ColumnsOfA>(left, m, B, ldb, C, ldc, accumulate);
   };
   rows(Const<MR>{});
   if constexpr (MR > 4) rows(Const<4>{});
@@ -72,15 +95,15 @@ void panel_product(const T* A, int lda, const T* B, int ldb, int M, int K, T* C,
   rows(Const<1>{});
 }
 
-// A is M x K row-major, or K x M (then C += A^T B) if ColumnsOfA. ldb = 0: B is packed for these K rows.
+// ldb = 0: B is packed for these pieces * K rows.
 template <class T, bool ColumnsOfA>
-void product(const T* A, int lda, const T* B, int ldb, int M, int K, int vectors, T* C, int ldc, bool accumulate) {
+void product(const Left<T>& left, const T* B, int ldb, int vectors, T* C, int ldc, bool accumulate) {
   for (int n = 0; n < vectors;) {
     const int width = panel_width(vectors - n);
-    const T* panel = ldb ? B + n * lanes<T> : B + (size_t)n * lanes<T> * K;
+    const T* panel = ldb ? B + n * lanes<T> : B + (size_t)n * lanes<T> * left.K * left.pieces;
     const int stride = ldb ? ldb : width * lanes<T>;
     auto run = [&](auto count) {
-      panel_product<T, decltype(count)::value, ColumnsOfA>(A, lda, panel, stride, M, K, C + n * lanes<T>, ldc, accumulate);
+      panel_product<T, decltype(count)::value, ColumnsOfA>(left, panel, stride, C + n * lanes<T>, ldc, accumulate);
     };
     switch (width) {
       case 1: run(Const<1>{}); break;
@@ -111,15 +134,16 @@ void pack_rows(const T* source, int64_t row_stride, int rows, int H, int HP, int
   }
 }
 
-// Packs the transpose of `columns` rows by H columns: packed row k, column j is source[j * row_stride + k].
+// Packs the transposes of `blocks` matrices of `columns` rows by H columns, side by side in `source`, one below the
+// other: row b * H + k, column j is source[j * row_stride + b * H + k].
 template <class T>
-void pack_transposed(const T* source, int64_t row_stride, int H, int columns, int vectors, T* packed) {
+void pack_transposed(const T* source, int64_t row_stride, int blocks, int H, int columns, int vectors, T* packed) {
   constexpr int W = lanes<T>;
   for (int n = 0; n < vectors;) {
     const int width = panel_width(vectors - n);
-    T* to = packed + (size_t)n * W * H;
+    T* to = packed + (size_t)n * W * blocks * H;
     for (int j = 0; j < width * W; j++)
-      for (int k = 0; k < H; k++)
+      for (int k = 0; k < blocks * H; k++)
         to[(size_t)k * width * W + j] = n * W + j < columns ? source[(n * W + j) * row_stride + k] : T(0);
     n += width;
   }

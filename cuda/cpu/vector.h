@@ -1,8 +1,8 @@
 // Vectors of float and double for the instruction set this file is compiled for, and the functions the cells need.
 // RNN_VECTOR_BYTES is set by the including file: 64 (AVX-512), 32 (AVX2) or 16 (anything else).
 //
-// exp: n = round(x log2 e), a polynomial on [-ln2/2, ln2/2] (Cephes' expf coefficients), scaled by 2^n. Relative error
-// below 2e-7 on [-87, 88], saturated outside. Doubles use the C library, lane by lane.
+// 2^y: a polynomial of degree 6 on the fraction of y (minimax, relative error 2e-9 before rounding), scaled by 2^floor(y).
+// Doubles use the C library, lane by lane.
 #pragma once
 
 #include <cmath>
@@ -67,42 +67,73 @@ template <class T> RNN_INLINE void store_row(T* p, Vec<T> v, int left) {
   else if (left > 0) store_part(p, v, left);
 }
 
-template <class V> RNN_INLINE V min_of(V a, V b) { return a < b ? a : b; }
-template <class V> RNN_INLINE V max_of(V a, V b) { return a > b ? a : b; }
+// As the instructions have it: b where either is NaN. So a bound comes first, and a NaN gets through.
+template <class T> RNN_INLINE Vec<T> min_of(Vec<T> a, Vec<T> b) {
+#if RNN_VECTOR_BYTES == 64
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm512_min_ps((__m512)a, (__m512)b);
+  else return (Vec<T>)_mm512_min_pd((__m512d)a, (__m512d)b);
+#elif RNN_VECTOR_BYTES == 32
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm256_min_ps((__m256)a, (__m256)b);
+  else return (Vec<T>)_mm256_min_pd((__m256d)a, (__m256d)b);
+#else
+  return a < b ? a : b;
+#endif
+}
+template <class T> RNN_INLINE Vec<T> max_of(Vec<T> a, Vec<T> b) {
+#if RNN_VECTOR_BYTES == 64
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm512_max_ps((__m512)a, (__m512)b);
+  else return (Vec<T>)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif RNN_VECTOR_BYTES == 32
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm256_max_ps((__m256)a, (__m256)b);
+  else return (Vec<T>)_mm256_max_pd((__m256d)a, (__m256d)b);
+#else
+  return a > b ? a : b;
+#endif
+}
 template <class T> RNN_INLINE Vec<T> clamp(Vec<T> x, T low, T high) {
-  // x in the first place: a comparison with NaN is false and must keep the NaN
-  const Vec<T> l = broadcast(low), h = broadcast(high);
-  const Vec<T> above = x < l ? l : x;
-  return above > h ? h : above;
+  return min_of<T>(broadcast(high), max_of<T>(broadcast(low), x));
 }
 
-RNN_INLINE Vec<float> exp_of(Vec<float> x) {
-  typedef Lanes<float>::Bits Bits;
-  x = clamp<float>(x, -87.0f, 88.0f);
-  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
-  const Vec<float> shifted = x * 1.44269504088896341f + magic;
-  const Vec<float> n = shifted - magic;
-  Vec<float> r = x - n * 0.693359375f;
-  r = r + n * 2.12194440e-4f;
-  Vec<float> p = broadcast(1.9875691500E-4f);
-  p = p * r + 1.3981999507E-3f;
-  p = p * r + 8.3334519073E-3f;
-  p = p * r + 4.1665795894E-2f;
-  p = p * r + 1.6666665459E-1f;
-  p = p * r + 5.0000001201E-1f;
-  p = p * r * r + r + 1.0f;
-  return (Vec<float>)((Bits)p + ((Bits)shifted << 23));
+// 2^y for f = y - floor(y), in [0, 1).
+RNN_INLINE Vec<float> exp2_of_fraction(Vec<float> f) {
+  Vec<float> p = broadcast(2.1702255e-4f);
+  p = p * f + 1.2439688e-3f;
+  p = p * f + 9.678841e-3f;
+  p = p * f + 5.5483342e-2f;
+  p = p * f + 2.4022984e-1f;
+  p = p * f + 6.9314698e-1f;
+  return p * f + 1.0f;
 }
-RNN_INLINE Vec<double> exp_of(Vec<double> x) {
+
+// Tends to infinity and to (almost) zero outside the range of float.
+RNN_INLINE Vec<float> exp2_of(Vec<float> y) {
+#if RNN_VECTOR_BYTES == 64
+  constexpr int fraction_above_floor = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+  const Vec<float> f = (Vec<float>)_mm512_reduce_ps((__m512)y, fraction_above_floor);
+  return (Vec<float>)_mm512_scalef_ps((__m512)exp2_of_fraction(f), (__m512)y);
+#else
+  typedef Lanes<float>::Bits Bits;
+  y = clamp<float>(y, -126.0f, 127.0f);
+  const Bits exponent = __builtin_convertvector(y + 127.0f, Bits);  // truncation is floor here
+  const Vec<float> f = y - (__builtin_convertvector(exponent, Vec<float>) - 127.0f);
+  return exp2_of_fraction(f) * (Vec<float>)(exponent << 23);
+#endif
+}
+
+constexpr double kLog2e = 1.4426950408889634;
+
+// exp(-x)
+RNN_INLINE Vec<float> exp_minus(Vec<float> x) { return exp2_of(x * (float)-kLog2e); }
+RNN_INLINE Vec<double> exp_minus(Vec<double> x) {
   Vec<double> y = x;
-  for (int i = 0; i < lanes<double>; i++) y[i] = std::exp(x[i]);
+  for (int i = 0; i < lanes<double>; i++) y[i] = std::exp(-x[i]);
   return y;
 }
 
-template <class T> RNN_INLINE Vec<T> sigmoid_of(Vec<T> x) { return T(1) / (T(1) + exp_of(-x)); }
+template <class T> RNN_INLINE Vec<T> sigmoid_of(Vec<T> x) { return T(1) / (T(1) + exp_minus(x)); }
 
-// 1 - 2 / (1 + exp(2x)): absolute error below 2e-7, which is what a state in [-1, 1] can notice.
-RNN_INLINE Vec<float> tanh_of(Vec<float> x) { return 1.0f - 2.0f / (1.0f + exp_of(2.0f * x)); }
+// 2 / (1 + exp(-2x)) - 1: absolute error below 2e-7, which is what a state in [-1, 1] can notice.
+RNN_INLINE Vec<float> tanh_of(Vec<float> x) { return 2.0f / (1.0f + exp2_of(x * (float)(-2 * kLog2e))) - 1.0f; }
 RNN_INLINE Vec<double> tanh_of(Vec<double> x) {
   Vec<double> y = x;
   for (int i = 0; i < lanes<double>; i++) y[i] = std::tanh(x[i]);
@@ -113,7 +144,7 @@ template <class T> RNN_INLINE Vec<T> apply(Nonlinearity kind, Vec<T> x) {
   switch (kind) {
     case Nonlinearity::Sigmoid: return sigmoid_of<T>(x);
     case Nonlinearity::Tanh: return tanh_of(x);
-    case Nonlinearity::Relu: return max_of(broadcast(T(0)), x);
+    case Nonlinearity::Relu: return max_of<T>(broadcast(T(0)), x);
     case Nonlinearity::QuantSigm: return clamp<T>((x + T(1)) * T(0.5), 0, 1);
     case Nonlinearity::QuantSigm4: return clamp<T>((x + T(2)) * T(0.25), 0, 1);
     default: return clamp<T>(x, -1, 1);
@@ -131,28 +162,29 @@ template <class T> RNN_INLINE Vec<T> derivative(Nonlinearity kind, Vec<T> y) {
   }
 }
 
-// Sigmoid gates and tanh updates, known at compile time. `prepare` lets FastGRNN's two nonlinearities of one
-// pre-activation share an exponential: its biases arrive as exp(-bg) and exp(-2 bh).
+// Sigmoid gates and tanh updates, known at compile time.
 template <class T> struct Standard {
-  static constexpr bool shares_exponential = std::is_same_v<T, float>;
   template <class V> static RNN_INLINE V constant(double x) { return broadcast(T(x)); }
   static RNN_INLINE Vec<T> gate(Vec<T> x) { return sigmoid_of<T>(x); }
   static RNN_INLINE Vec<T> update(Vec<T> x) { return tanh_of(x); }
   static RNN_INLINE Vec<T> d_gate(Vec<T> y) { return derivative<T>(Nonlinearity::Sigmoid, y); }
   static RNN_INLINE Vec<T> d_update(Vec<T> y) { return derivative<T>(Nonlinearity::Tanh, y); }
-  static T prepare(int bias, T b) { return shares_exponential ? std::exp(bias == 0 ? -b : -2 * b) : b; }
+  static T prepare(int, T b) { return b; }
   static RNN_INLINE void gate_and_update(Vec<T> p, Vec<T> bg, Vec<T> bh, Vec<T>& z, Vec<T>& k) {
-    if constexpr (shares_exponential) {
-      // e = exp(-p): z = 1 / (1 + e bg), k = (1 - q) / (1 + q) with q = e^2 bh, over one common denominator
-      const Vec<T> e = exp_of(-clamp<T>(p, -40, 40));
-      const Vec<T> a = T(1) + min_of(broadcast(T(1e18)), e * bg), q = min_of(broadcast(T(1e9)), e * e * bh);
-      const Vec<T> r = T(1) / (a * (T(1) + q));
-      z = r * (T(1) + q);
-      k = (T(1) - q) * (a * r);
-    } else {
-      z = gate(p + bg);
-      k = update(p + bh);
-    }
+    z = gate(p + bg);
+    k = update(p + bh);
+  }
+};
+
+// FastGRNN's sigmoid and tanh of one pre-activation p share an exponential e = exp(-p): its biases arrive as exp(-bg) and
+// exp(-2 bh). For biases within `largest_bias`: where e leaves the range of float, gate and update are saturated then.
+struct SharedExponential : Standard<float> {
+  static constexpr float largest_bias = 20;
+  static float prepare(int bias, float b) { return std::exp(bias == 0 ? -b : -2 * b); }
+  static RNN_INLINE void gate_and_update(Vec<float> p, Vec<float> bg, Vec<float> bh, Vec<float>& z, Vec<float>& k) {
+    const Vec<float> e = exp_minus(p);
+    z = 1.0f / (1.0f + e * bg);
+    k = 2.0f / (1.0f + e * e * bh) - 1.0f;
   }
 };
 

@@ -81,11 +81,11 @@ def run(
     kind = _GRU_AFTER if cell.spec.reset_after else _CELLS[cell.kind.name]
     gate, update = (_NONLINEARITIES[name] for name in cell.nonlinearities)
     lstm = kind == _LSTM
-    W = cell.W if cell.spec.wRank is None else cell.W1 @ cell.W2
-    U = cell.U if cell.spec.uRank is None else cell.U1 @ cell.U2
-    biases = [getattr(cell, name) for name in cell.bias_names]
+    W = _tensor(cell, "W") if cell.spec.wRank is None else cell.W1 @ cell.W2
+    U = _tensor(cell, "U") if cell.spec.uRank is None else cell.U1 @ cell.U2
+    biases = [_tensor(cell, name) for name in cell.bias_names]
     biases += [None] * (4 - len(biases))
-    scalars = [getattr(cell, name) for name, _ in cell.kind.scalars] or [None, None]
+    scalars = [_tensor(cell, name) for name, _ in cell.kind.scalars] or [None, None]
     h0 = state[0] if state is not None else None
     c0 = state[1] if state is not None and lstm else None
     tensors = (frames, h0, c0, W, U, *biases, *scalars)
@@ -94,6 +94,12 @@ def run(
         *tensors, lengths, kind, gate, update, backward, learning
     )
     return output, (h, c) if lstm else (h,)
+
+
+def _tensor(cell: RNNCell, name: str) -> Tensor | None:
+    """A parameter, or what a parametrization put in its place; a module's attributes are slow to look up."""
+    found = cell._parameters.get(name)
+    return getattr(cell, name) if found is None else found
 
 
 def _fake_forward(x: Tensor, h0: Any, c0: Any, W: Tensor, U: Tensor, *rest: Any) -> tuple[Tensor, ...]:

@@ -1,5 +1,6 @@
 """Whole sequences: layers and directions of one cell, called like torch.nn.GRU and torch.nn.LSTM."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
 import torch
@@ -106,30 +107,29 @@ class RNN(nn.Module):
             stacked = tuple(s.squeeze(1) for s in stacked)
         return outputs, stacked if len(stacked) == 2 else stacked[0]
 
-    def _initial(self, hx: Any, frames: Tensor, single: bool) -> list[State | None]:
-        cells = cast(list[RNNCell], list(self.cells))
+    def _initial(self, hx: Any, frames: Tensor, single: bool) -> list[State] | None:
         if hx is None:
-            return [None] * len(cells)
+            return None
         states = tuple(hx) if self.cell_class.kind.states == 2 else (hx,)
         if len(states) != self.cell_class.kind.states or not all(isinstance(s, Tensor) for s in states):
             wanted = "a pair (h, c)" if self.cell_class.kind.states == 2 else "one tensor"
             raise ValueError(f"the initial state of {type(self).__name__} is {wanted}, got {type(hx).__name__}")
         if single:
             states = tuple(s.unsqueeze(1) for s in states)
-        expected = (len(cells), frames.size(1), self.hidden_size)
+        expected = (len(self.cells), frames.size(1), self.hidden_size)
         for s in states:
             if tuple(s.shape) != expected:
                 raise ValueError(f"an initial state is {expected}, got {tuple(s.shape)}")
-        return [tuple(s[index] for s in states) for index in range(len(cells))]
+        return [tuple(s[index] for s in states) for index in range(len(self.cells))]
 
-    def _layers(self, frames: Tensor, states: list[State | None]) -> tuple[Tensor, list[State]]:
+    def _layers(self, frames: Tensor, states: list[State] | None) -> tuple[Tensor, list[State]]:
         last = []
-        for index, cell in enumerate(cast(list[RNNCell], list(self.cells))):
+        for index, cell in enumerate(cast(Iterable[RNNCell], self.cells)):
             direction = index % self.directions
             if direction == 0:
                 layer_input, parts = frames, []
             run = fused.run if fused.usable(cell, layer_input, cell.backend) else unroll
-            output, state = run(cell, layer_input, states[index], backward=direction == 1)
+            output, state = run(cell, layer_input, states[index] if states else None, backward=direction == 1)
             parts.append(output)
             last.append(state)
             if direction == self.directions - 1:
