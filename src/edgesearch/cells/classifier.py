@@ -39,7 +39,8 @@ class Classifier(nn.Module):
         """Return logits (B, C) of sequences (T, B, D), (B, T, D) if batch_first, or logits (C,) of one (T, D)."""
         _, state = self.rnn(x)
         h = state[0] if isinstance(state, tuple) else state
-        return torch.cat(tuple(h[-self.rnn.directions :]), dim=-1) @ self.FC + self.FCbias
+        last = h[-1] if self.rnn.directions == 1 else torch.cat((h[-2], h[-1]), dim=-1)
+        return nn.functional.linear(last, self.FC.t(), self.FCbias)
 
 
 def build_classifier(spec: ModelSpec, backend: str = "auto") -> Classifier:

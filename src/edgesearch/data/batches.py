@@ -64,7 +64,7 @@ class Batches:
             x = self._x[rows]
             if self._augmentation is not None:
                 x = self._augment(x, self._augmentation, generator)
-            yield x.transpose(0, 1).contiguous(), self._y[rows]
+            yield x.transpose(0, 1), self._y[rows]
 
     def _augment(self, x: Tensor, by: Augmentation, generator: torch.Generator) -> Tensor:
         x = shift(x, by.steps, by.features, self._background, generator)
