@@ -9,6 +9,8 @@
 //   GRU, reset after: r, z, (x part of c), (h part of c)   LSTM: i, f, k, o
 #pragma once
 
+#include <cmath>
+
 #if defined(__CUDACC__)
 #define RNN_INLINE __host__ __device__ __forceinline__
 #else
@@ -37,6 +39,46 @@ template <Cell C, class V> struct Gradients {
   V bias[biases<C>];
   V h, c;
   V first, second;
+};
+
+// M, the functions of an arithmetic type: constant(x), sigmoid(v), tanh(v), clamp(v, low, high) that lets NaN through.
+template <class M, class V> RNN_INLINE V nonlinear(Nonlinearity kind, V x) {
+  const V zero = M::constant(0), one = M::constant(1);
+  switch (kind) {
+    case Nonlinearity::Sigmoid: return M::sigmoid(x);
+    case Nonlinearity::Tanh: return M::tanh(x);
+    case Nonlinearity::Relu: return M::clamp(x, zero, M::constant(HUGE_VAL));
+    case Nonlinearity::QuantSigm: return M::clamp((x + one) * M::constant(0.5), zero, one);
+    case Nonlinearity::QuantSigm4: return M::clamp((x + M::constant(2)) * M::constant(0.25), zero, one);
+    default: return M::clamp(x, -one, one);
+  }
+}
+
+// The derivative, from the output y.
+template <class M, class V> RNN_INLINE V derivative(Nonlinearity kind, V y) {
+  const V zero = M::constant(0), one = M::constant(1);
+  switch (kind) {
+    case Nonlinearity::Sigmoid: return y * (one - y);
+    case Nonlinearity::Tanh: return one - y * y;
+    case Nonlinearity::Relu: return y > zero ? one : zero;
+    case Nonlinearity::QuantSigm: return (y > zero) & (y < one) ? M::constant(0.5) : zero;
+    case Nonlinearity::QuantSigm4: return (y > zero) & (y < one) ? M::constant(0.25) : zero;
+    default: return (y > -one) & (y < one) ? one : zero;
+  }
+}
+
+// Any pair, chosen at run time: the branch is the same for a whole call.
+template <class M, class V> struct Chosen {
+  Nonlinearity gate_kind, update_kind;
+  template <class> static RNN_INLINE V constant(double x) { return M::constant(x); }
+  RNN_INLINE V gate(V x) const { return nonlinear<M>(gate_kind, x); }
+  RNN_INLINE V update(V x) const { return nonlinear<M>(update_kind, x); }
+  RNN_INLINE V d_gate(V y) const { return derivative<M>(gate_kind, y); }
+  RNN_INLINE V d_update(V y) const { return derivative<M>(update_kind, y); }
+  RNN_INLINE void gate_and_update(V p, V bg, V bh, V& z, V& k) const {
+    z = gate(p + bg);
+    k = update(p + bh);
+  }
 };
 
 // Act: gate(v), update(v), their derivatives from the output d_gate(y), d_update(y), and gate_and_update(p, bg, bh, z, k)

@@ -5,21 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../cell_math.h"
+#include "../problem.h"
 
 namespace rnn {
-
-struct Problem {
-  Cell cell;
-  Nonlinearity gate, update;
-  int64_t T, B, D, H;
-  bool reverse;               // from the last step to the first
-  const int64_t* lengths;     // (B,) or null; at steps t >= length a row keeps its state and its output is zero
-  int64_t x_step, x_row;      // strides of x (T, B, D); features are contiguous
-};
-
-// Rows of saved pre-activations are padded to whole blocks of this many values on every instruction set.
-inline int64_t padded(int64_t H) { return (H + 15) / 16 * 16; }
 
 template <class T> struct Weights {
   const T *W, *U, *bias;      // (D, blocks * H), (H, blocks * H), (biases, H)

@@ -140,36 +140,20 @@ RNN_INLINE Vec<double> tanh_of(Vec<double> x) {
   return y;
 }
 
-template <class T> RNN_INLINE Vec<T> apply(Nonlinearity kind, Vec<T> x) {
-  switch (kind) {
-    case Nonlinearity::Sigmoid: return sigmoid_of<T>(x);
-    case Nonlinearity::Tanh: return tanh_of(x);
-    case Nonlinearity::Relu: return max_of<T>(broadcast(T(0)), x);
-    case Nonlinearity::QuantSigm: return clamp<T>((x + T(1)) * T(0.5), 0, 1);
-    case Nonlinearity::QuantSigm4: return clamp<T>((x + T(2)) * T(0.25), 0, 1);
-    default: return clamp<T>(x, -1, 1);
-  }
-}
-template <class T> RNN_INLINE Vec<T> derivative(Nonlinearity kind, Vec<T> y) {
-  const Vec<T> zero = {}, one = broadcast(T(1));
-  switch (kind) {
-    case Nonlinearity::Sigmoid: return y * (one - y);
-    case Nonlinearity::Tanh: return one - y * y;
-    case Nonlinearity::Relu: return y > zero ? one : zero;
-    case Nonlinearity::QuantSigm: return (y > zero) & (y < one) ? broadcast(T(0.5)) : zero;
-    case Nonlinearity::QuantSigm4: return (y > zero) & (y < one) ? broadcast(T(0.25)) : zero;
-    default: return (y > -one) & (y < one) ? one : zero;
-  }
-}
+template <class T> struct Math {
+  static RNN_INLINE Vec<T> constant(double x) { return broadcast(T(x)); }
+  static RNN_INLINE Vec<T> sigmoid(Vec<T> x) { return sigmoid_of<T>(x); }
+  static RNN_INLINE Vec<T> tanh(Vec<T> x) { return tanh_of(x); }
+  static RNN_INLINE Vec<T> clamp(Vec<T> x, Vec<T> low, Vec<T> high) { return min_of<T>(high, max_of<T>(low, x)); }
+};
 
 // Sigmoid gates and tanh updates, known at compile time.
-template <class T> struct Standard {
-  template <class V> static RNN_INLINE V constant(double x) { return broadcast(T(x)); }
+template <class T> struct Standard : Chosen<Math<T>, Vec<T>> {
+  Standard() : Chosen<Math<T>, Vec<T>>{Nonlinearity::Sigmoid, Nonlinearity::Tanh} {}
   static RNN_INLINE Vec<T> gate(Vec<T> x) { return sigmoid_of<T>(x); }
   static RNN_INLINE Vec<T> update(Vec<T> x) { return tanh_of(x); }
-  static RNN_INLINE Vec<T> d_gate(Vec<T> y) { return derivative<T>(Nonlinearity::Sigmoid, y); }
-  static RNN_INLINE Vec<T> d_update(Vec<T> y) { return derivative<T>(Nonlinearity::Tanh, y); }
-  static T prepare(int, T b) { return b; }
+  static RNN_INLINE Vec<T> d_gate(Vec<T> y) { return derivative<Math<T>>(Nonlinearity::Sigmoid, y); }
+  static RNN_INLINE Vec<T> d_update(Vec<T> y) { return derivative<Math<T>>(Nonlinearity::Tanh, y); }
   static RNN_INLINE void gate_and_update(Vec<T> p, Vec<T> bg, Vec<T> bh, Vec<T>& z, Vec<T>& k) {
     z = gate(p + bg);
     k = update(p + bh);
@@ -185,21 +169,6 @@ struct SharedExponential : Standard<float> {
     const Vec<float> e = exp_minus(p);
     z = 1.0f / (1.0f + e * bg);
     k = 2.0f / (1.0f + e * e * bh) - 1.0f;
-  }
-};
-
-// Any pair, chosen at run time; the branch is the same for a whole call and well predicted.
-template <class T> struct Chosen {
-  Nonlinearity gate_kind, update_kind;
-  template <class V> static RNN_INLINE V constant(double x) { return broadcast(T(x)); }
-  RNN_INLINE Vec<T> gate(Vec<T> x) const { return apply<T>(gate_kind, x); }
-  RNN_INLINE Vec<T> update(Vec<T> x) const { return apply<T>(update_kind, x); }
-  RNN_INLINE Vec<T> d_gate(Vec<T> y) const { return derivative<T>(gate_kind, y); }
-  RNN_INLINE Vec<T> d_update(Vec<T> y) const { return derivative<T>(update_kind, y); }
-  static T prepare(int, T b) { return b; }
-  RNN_INLINE void gate_and_update(Vec<T> p, Vec<T> bg, Vec<T> bh, Vec<T>& z, Vec<T>& k) const {
-    z = gate(p + bg);
-    k = update(p + bh);
   }
 };
 
