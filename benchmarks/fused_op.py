@@ -1,9 +1,10 @@
 """The fused op against loops and libraries: forward and backward, and inference, as ratios.
 
-Interleaved in one process on one thread; medians of thread CPU time. The last column is the share of the fused
-multiply-add peak measured in the same run. `torch.compile` of the eager loop is left out with --no-compile.
+Interleaved in one process on one thread; medians of thread CPU time. Below each block is the share of the fused
+multiply-add peak measured in the same run. `torch.compile` of the eager loop is left out with --no-compile. With
+--device cuda, torch's networks are cuDNN's and times are from start to end of a call.
 
-    python benchmarks/fused_op.py [--seconds 5] [--no-compile]
+    python benchmarks/fused_op.py [--seconds 5] [--no-compile] [--device cuda]
 """
 
 import argparse
@@ -26,8 +27,16 @@ LIBRARIES = {"torch.nn.GRU": torch.nn.GRU, "torch.nn.LSTM": torch.nn.LSTM, "torc
 Run = Callable[[], Any]
 
 
-def medians(runs: dict[str, Run], seconds: float) -> dict[str, float]:
-    """Call the runs in turn for a while; return each one's median thread CPU time in seconds.
+def clock(device: str) -> float:
+    """Seconds of this thread's CPU time, or of the wall clock once the GPU is idle."""
+    if device == "cpu":
+        return time.thread_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def medians(runs: dict[str, Run], seconds: float, device: str) -> dict[str, float]:
+    """Call the runs in turn for a while; return each one's median time in seconds.
 
     In its turn each is called once to bring its memory back and then timed twice.
     """
@@ -40,9 +49,9 @@ def medians(runs: dict[str, Run], seconds: float) -> dict[str, float]:
         for name, run in runs.items():
             run()
             for _ in range(2):
-                start = time.thread_time()
+                start = clock(device)
                 run()
-                times[name].append(time.thread_time() - start)
+                times[name].append(clock(device) - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -70,12 +79,13 @@ def peak() -> float:
         return float(subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout)
 
 
-def modules(D: int, H: int) -> dict[str, Any]:
+def modules(D: int, H: int, device: str) -> dict[str, Any]:
     """One layer of every cell on the fused op, FastGRNN in our and in EdgeML's eager loop, torch's own networks."""
     fused = {f"{name} fused": RNNS[name](D, H, backend="fused") for name in RNNS}
     ours = RNNS["fastgrnn"](D, H, backend="eager")
     eager = {"fastgrnn eager": ours, "fastgrnn EdgeML": Loop(cast(FastGRNNCell, ours.cells[0]))}
-    return fused | eager | {name: library(D, H) for name, library in LIBRARIES.items()}
+    libraries = {name: library(D, H) for name, library in LIBRARIES.items()}
+    return {name: module.to(device) for name, module in (fused | eager | libraries).items()}
 
 
 class Loop(torch.nn.Module):
@@ -88,8 +98,8 @@ class Loop(torch.nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(T, B, D) to every h (T, B, H) and the last."""
         T, B, _ = x.shape
-        h = torch.zeros(B, self.cell.hidden_size)
-        outputs = torch.zeros(T, B, self.cell.hidden_size)
+        h = x.new_zeros(B, self.cell.hidden_size)
+        outputs = x.new_zeros(T, B, self.cell.hidden_size)
         for t in range(T):
             p = torch.matmul(x[t], self.cell.W) + torch.matmul(h, self.cell.U)
             z = torch.sigmoid(p + self.cell.Bg)
@@ -112,25 +122,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="for each block")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
+    device = arguments.device
     torch.set_num_threads(1)
-    ceiling = peak()
     for B, T, D, H in SHAPES:
-        x, gradient = torch.randn(T, B, D), torch.randn(T, B, H)
-        everything = modules(D, H)
+        x, gradient = torch.randn(T, B, D, device=device), torch.randn(T, B, H, device=device)
+        everything = modules(D, H, device)
         runs = {name: learning(module, list(module.parameters()), x, gradient) for name, module in everything.items()}
         if not arguments.no_compile:
             eager = everything["fastgrnn eager"]
             runs["fastgrnn compiled"] = learning(torch.compile(eager), list(eager.parameters()), x, gradient)
-        found = medians(runs, arguments.seconds)
+        found = medians(runs, arguments.seconds, device)
         print_ratios(f"forward and backward, B, T, D, H = {B}, {T}, {D}, {H}", found)
-        operations = B * T * H * (4 * D + 6 * H)
-        print(f"  fastgrnn fused runs at {operations / found['fastgrnn fused'] / ceiling:.0%} of the multiply-add peak")
+        if device == "cpu":
+            share = B * T * H * (4 * D + 6 * H) / found["fastgrnn fused"] / peak()
+            print(f"  fastgrnn fused runs at {share:.0%} of the multiply-add peak")
     T, D, H = 99, 32, 100
-    x = torch.randn(T, 1, D)
-    everything = modules(D, H)
-    found = medians({name: answering(module, x) for name, module in everything.items()}, arguments.seconds)
-    print_ratios(f"inference, B, T, D, H = 1, {T}, {D}, {H}", found)
+    x = torch.randn(T, 1, D, device=device)
+    runs = {name: answering(module, x) for name, module in modules(D, H, device).items()}
+    print_ratios(f"inference, B, T, D, H = 1, {T}, {D}, {H}", medians(runs, arguments.seconds, device))
 
 
 if __name__ == "__main__":

@@ -75,10 +75,12 @@ struct Arguments {
     for (const MaybeTensor& s : scalars) {
       STD_TORCH_CHECK(s.has_value() == (cell < 2), "first and second belong to FastRNN and FastGRNN");
       STD_TORCH_CHECK(!s || (s->numel() == 1 && s->scalar_type() == x.scalar_type()), "first and second hold one value");
+      if (s) check_device(*s, "first or second");
     }
     if (h0) check(*h0, {B, H}, "h0");
     if (c0) check(*c0, {B, H}, "c0");
     if (lengths) {
+      check_device(*lengths, "lengths");
       STD_TORCH_CHECK(lengths->dim() == 1 && lengths->size(0) == B && lengths->scalar_type() == ScalarType::Long,
                       "lengths must be int64 of shape (B,)");
     }
@@ -94,7 +96,13 @@ struct Arguments {
   int saved() const { return kSaved[(int)problem.cell]; }
 
  private:
+  void check_device(const Tensor& t, const char* name) const {
+    STD_TORCH_CHECK(t.is_cpu() == x.is_cpu() && t.get_device_index() == x.get_device_index(), name,
+                    " is on another device than x");
+  }
+
   void check(const Tensor& t, std::initializer_list<int64_t> shape, const char* name) const {
+    check_device(t, name);
     STD_TORCH_CHECK(t.scalar_type() == x.scalar_type(), name, " has another dtype than x");
     STD_TORCH_CHECK(t.dim() == (int64_t)shape.size(), name, " has the wrong number of dimensions");
     int64_t d = 0;

@@ -8,7 +8,7 @@
 namespace rnn {
 
 // Values in a block of saved pre-activations: whole vectors of any instruction set.
-inline int64_t padded(int64_t H) { return (H + 15) / 16 * 16; }
+RNN_INLINE int64_t padded(int64_t H) { return (H + 15) / 16 * 16; }
 
 struct Problem {
   Cell cell;

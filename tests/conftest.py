@@ -22,8 +22,8 @@ def composed(*overrides: str) -> Config:
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests out of the user's cache; features made by one test serve the next."""
-    base = tmp_path_factory.getbasetemp() / "cache"
+    """Keep tests out of the user's cache; what one test makes serves the next, and those it starts (TEST_CACHE)."""
+    base = Path(os.environ.get("TEST_CACHE", tmp_path_factory.getbasetemp() / "cache"))
     base.mkdir(exist_ok=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(base))
 

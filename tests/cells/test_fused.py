@@ -15,72 +15,16 @@ from torch.nn.utils.prune import l1_unstructured
 
 import edgesearch
 from edgesearch.cells import build, fused
-from edgesearch.cells.cell import CELLS, RNNCell, State
+from edgesearch.cells.cell import CELLS
 from edgesearch.cells.rnn import RNN, RNNS, unroll
 from edgesearch.config.schema import NONLINEARITIES
 from edgesearch.errors import ConfigError, EdgesearchWarning
-
-VARIANTS: list[tuple[str, dict[str, Any]]] = [*((name, {}) for name in CELLS), ("gru", {"reset_after": False})]
-EVERY_CELL = pytest.mark.parametrize(
-    ("name", "options"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain"
-)
-SIZES = [(1, 1, 1, 1), (5, 3, 4, 7), (4, 40, 5, 33), (3, 73, 17, 100), (6, 2, 16, 32)]
+from tests.cells.comparison import EVERY_CELL, SIZES, RowByRow, assert_close, inputs, make, results
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _op() -> None:
     assert fused.usable(CELLS["fastrnn"](1, 1), torch.zeros(1), "fused")
-
-
-def make(name: str, D: int, H: int, **options: Any) -> RNNCell:
-    """A float64 cell with weights large enough that every term matters and small enough that none saturates."""
-    cell = CELLS[name](D, H, dtype=torch.float64, **options)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in cell.parameters():
-            draw = torch.randn(p.shape, generator=generator, dtype=p.dtype)
-            p.copy_(draw * (0.7 / p.shape[0] ** 0.5 if p.numel() > p.shape[-1] else 0.5))
-    return cell
-
-
-def inputs(cell: RNNCell, T: int, B: int) -> tuple[Tensor, State, tuple[Tensor, ...]]:
-    """Frames, initial state, and weights for the outputs and last states whose weighted sum is differentiated."""
-    generator = torch.Generator().manual_seed(4)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-    H, states = cell.hidden_size, cell.kind.states
-    return (
-        draw(T, B, cell.input_size),
-        tuple(draw(B, H) for _ in range(states)),
-        (draw(T, B, H), *(draw(B, H) for _ in range(states))),
-    )
-
-
-def results(run: Any, cell: RNNCell, T: int, B: int, dtype: torch.dtype, **options: Any) -> dict[str, Tensor]:
-    """Outputs, last states and every gradient."""
-    cell = cell.to(dtype)
-    x, state, weights = inputs(cell, T, B)
-    x = x.to(dtype).requires_grad_()
-    state = tuple(s.to(dtype).requires_grad_() for s in state)
-    cell.zero_grad()
-    output, last = run(cell, x, state, **options)
-    sum((part * w.to(dtype)).sum() for part, w in zip((output, *last), weights, strict=True)).backward()
-    found = {"output": output, **{f"last {k}": s for k, s in enumerate(last)}}
-    gradients = {"x": x.grad, **{f"state {k}": s.grad for k, s in enumerate(state)}}
-    gradients |= {name: p.grad for name, p in cell.named_parameters()}
-    found |= {f"gradient of {name}": value for name, value in gradients.items() if value is not None}
-    return {name: value.detach().double().clone() for name, value in found.items()}
-
-
-def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], outputs: float, gradients: float) -> None:
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        bound = gradients if name.startswith("gradient") else outputs
-        # scalars sum thousands of terms of both signs: what is small is measured against a unit
-        scale = max(float(value.norm()), 1.0 if value.numel() == 1 else 0.0)
-        assert float((ours[name] - value).norm()) <= bound * scale, name
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -120,22 +64,29 @@ def test_lengths_cut_each_row_for_itself(name: str, options: dict[str, Any], bac
     T, B = 6, len(lengths)
     cell = make(name, 5, 9, **options)
 
-    def row_by_row(cell: RNNCell, x: Tensor, state: State, backward: bool) -> tuple[Tensor, State]:
-        outputs, lasts = [], []
-        for b, length in enumerate(lengths.tolist()):
-            start = tuple(s[b : b + 1] for s in state)
-            output, last = (
-                unroll(cell, x[:length, b : b + 1], start, backward=backward)
-                if length
-                else (x.new_zeros(0, 1, 9), start)
-            )
-            outputs.append(torch.cat((output, x.new_zeros(T - length, 1, 9))))
-            lasts.append(last)
-        return torch.cat(outputs, dim=1), tuple(torch.cat(parts) for parts in zip(*lasts, strict=True))
+    reference = results(RowByRow(lengths), cell, T, B, torch.float64, backward=backward)
+    for run in (fused.run, unroll):
+        ours = results(run, cell, T, B, torch.float64, backward=backward, lengths=lengths)
+        assert_close(ours, reference, 1e-13, 1e-12)
 
-    reference = results(row_by_row, cell, T, B, torch.float64, backward=backward)
-    ours = results(fused.run, cell, T, B, torch.float64, backward=backward, lengths=lengths)
-    assert_close(ours, reference, 1e-13, 1e-12)
+
+def test_lengths_reach_every_layer_and_direction_and_are_checked() -> None:
+    layers = [
+        RNNS["gru"](3, 4, num_layers=2, bidirectional=True, batch_first=True, backend=backend, dtype=torch.float64)
+        for backend in ("fused", "eager")
+    ]
+    layers[1].load_state_dict(layers[0].state_dict())
+    x, lengths = torch.randn(3, 5, 3, dtype=torch.float64), torch.tensor([5, 2, 3])
+    for layer in layers:
+        output, last = layer(x, lengths=lengths)
+        for b, length in enumerate(lengths.tolist()):
+            alone, alone_last = layer(x[b : b + 1, :length])
+            torch.testing.assert_close(output[b : b + 1, :length], alone)
+            torch.testing.assert_close(last[:, b : b + 1], alone_last)
+            assert not output[b, length:].any()
+    for wrong in (torch.tensor([5, 2]), torch.tensor([5.0, 2.0, 3.0])):
+        with pytest.raises(ValueError, match=r"lengths are int64 of shape \(3,\)"):
+            layers[0](x, lengths=wrong)
 
 
 @EVERY_CELL
@@ -202,9 +153,8 @@ def test_a_thread_count_always_gives_the_same_bits() -> None:
 def test_the_other_instruction_sets(instructions: str) -> None:
     tests = f"{__file__}::test_outputs_and_gradients_equal_the_reference"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "EDGESEARCH_ISA": instructions}, check=False
-    )
+    environment = {**os.environ, "EDGESEARCH_ISA": instructions, "TEST_CACHE": os.environ["XDG_CACHE_HOME"]}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
 
 
@@ -268,7 +218,7 @@ class TestBuild:
     def test_without_a_compiler_auto_warns_once_and_fused_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", "")
         monkeypatch.delenv("CXX", raising=False)
-        monkeypatch.setattr(fused, "_load", cache(fused._load.__wrapped__))
+        monkeypatch.setattr(fused, "_load_op", cache(fused._load_op.__wrapped__))
         monkeypatch.setattr(fused, "_warn", cache(fused._warn.__wrapped__))
         x = torch.zeros(2, 1, 3)
         with pytest.warns(EdgesearchWarning, match=r"C\+\+20 compiler, got none.*eager"):

@@ -1,8 +1,9 @@
 """Builds the fused op's shared libraries from cuda/ on first use and keeps them in the cache.
 
-There are two: the op itself, against torch's stable ABI, with kernels for several instruction sets among which it
-chooses when it runs; and its derivative, against the headers of one torch version. A library's name is a digest of the
-sources, the flags, torch's version, the compiler and the machine type: any change makes another one.
+There are three: the op itself, against torch's stable ABI, with kernels for several instruction sets among which it
+chooses when it runs; its derivative, against the headers of one torch version; and, where there is a GPU, its CUDA
+kernels, for the GPUs of this machine. A library's name is a digest of the sources, the flags, torch's version, the
+compilers and the machine type: any change makes another one.
 """
 
 import fcntl
@@ -29,24 +30,24 @@ _STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # torch 2.11
 
 @dataclass(frozen=True)
 class Library:
-    """A shared library: its sources under cuda/, each with the flags of its own."""
+    """A shared library: its sources under cuda/, each with the flags of its own; `cuda`: nvcc compiles and links it."""
 
     name: str
     sources: dict[str, tuple[str, ...]]
+    cuda: bool = False
 
 
 _X86_KERNELS = {
     "cpu/kernel_avx2.cpp": ("-mavx2", "-mfma"),
     "cpu/kernel_avx512.cpp": ("-mavx2", "-mfma", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"),
 }
-LIBRARIES = (
-    Library(
-        "rnn",
-        {"binding.cpp": (_STABLE_ABI,), "cpu/dispatch.cpp": (), "cpu/kernel_plain.cpp": ()}
-        | (_X86_KERNELS if platform.machine() in ("x86_64", "AMD64") else {}),
-    ),
-    Library("rnn-autograd", {"autograd.cpp": ()}),
+OP = Library(
+    "rnn",
+    {"binding.cpp": (_STABLE_ABI,), "cpu/dispatch.cpp": (), "cpu/kernel_plain.cpp": ()}
+    | (_X86_KERNELS if platform.machine() in ("x86_64", "AMD64") else {}),
 )
+DERIVATIVE = Library("rnn-autograd", {"autograd.cpp": ()})
+CUDA_KERNELS = Library("rnn-cuda", {"gpu/binding.cpp": (_STABLE_ABI, "-DUSE_CUDA"), "gpu/kernel.cu": ()}, cuda=True)
 
 
 class BuildError(EdgesearchError):
@@ -66,9 +67,9 @@ def built(library: Library) -> Path:
     Processes that start at once wait for one build. A build that fails leaves nothing.
 
     Raises:
-        BuildError: no C++ compiler, or it failed.
+        BuildError: no C++ compiler, or no nvcc for CUDA kernels, or it failed.
     """
-    compiler = _compiler()
+    compiler = (*_nvcc(), *_architectures()) if library.cuda else (_cxx(),)
     path = cache_dir() / "ops" / f"{library.name}-{_digest(compiler, library)}.so"
     if path.is_file():
         return path
@@ -85,7 +86,7 @@ def built(library: Library) -> Path:
     return path
 
 
-def _compiler() -> str:
+def _cxx() -> str:
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
         found = shutil.which(name) if name else None
         if found:
@@ -93,9 +94,35 @@ def _compiler() -> str:
     raise BuildError("the fused op needs a C++20 compiler, got none; install g++ or set cell.backend=eager")
 
 
-def _digest(compiler: str, library: Library) -> str:
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    digest = hashlib.sha256(version)
+def _nvcc() -> tuple[str, ...]:
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    found = shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")
+    if found is None:
+        raise BuildError(
+            "the fused op needs nvcc on a GPU, got none; install the CUDA toolkit or set cell.backend=eager"
+        )
+    return found, "-ccbin", _cxx()
+
+
+def _architectures() -> tuple[str, ...]:
+    found = {torch.cuda.get_device_capability(device) for device in range(torch.cuda.device_count())}
+    return tuple(gencode(f"{major}{minor}") for major, minor in sorted(found))
+
+
+def gencode(architecture: str) -> str:
+    """Return nvcc's flag for machine code of an architecture, `90` for compute capability 9.0."""
+    return f"-gencode=arch=compute_{architecture},code=sm_{architecture}"
+
+
+def nvcc_flags() -> tuple[str, ...]:
+    """Return the flags for CUDA sources: C++20 without fast arithmetic."""
+    return ("-std=c++20", "-O3", f"-Xcompiler={','.join(f for f in _FLAGS if f.startswith('-f'))}", "-w")
+
+
+def _digest(compiler: tuple[str, ...], library: Library) -> str:
+    digest = hashlib.sha256()
+    for program in dict.fromkeys((compiler[0], _cxx())):
+        digest.update(subprocess.run([program, "--version"], capture_output=True, check=False).stdout)
     for part in (compiler, torch.__version__, torch.__file__, platform.machine(), library, _FLAGS):
         digest.update(repr(part).encode())
     for file in sorted(sources().rglob("*")):
@@ -104,23 +131,26 @@ def _digest(compiler: str, library: Library) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(compiler: str, library: Library, path: Path) -> None:
+def _build(compiler: tuple[str, ...], library: Library, path: Path) -> None:
     torch_folder = Path(torch.__file__).parent
     include = torch_folder / "include"
     includes = (f"-I{include}", f"-I{include / 'torch' / 'csrc' / 'api' / 'include'}")
+    common = nvcc_flags() if library.cuda else _FLAGS
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
 
         def compile_one(source: str) -> str:
             target = str(Path(folder) / (source.replace("/", "-") + ".o"))
-            _run(compiler, *_FLAGS, *library.sources[source], *includes, "-c", str(sources() / source), "-o", target)
+            flags = (*common, *library.sources[source], *includes)
+            _run(*compiler, *flags, "-c", str(sources() / source), "-o", target)
             return target
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_one, library.sources))
         linked = Path(folder) / "library.so"
         libraries = torch_folder / "lib"
-        flags = (f"-L{libraries}", "-ltorch_cpu", "-ltorch", "-lc10", f"-Wl,-rpath,{libraries}")
-        _run(compiler, "-shared", "-o", str(linked), *objects, *flags)
+        flags = [f"-L{libraries}", "-ltorch_cpu", "-ltorch", "-lc10"]
+        flags += ["-ltorch_cuda", f"-Xlinker=-rpath={libraries}"] if library.cuda else [f"-Wl,-rpath,{libraries}"]
+        _run(*compiler, "-shared", "-o", str(linked), *objects, *flags)
         linked.replace(path)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgesearch.cells.build import LIBRARIES, BuildError, built
+from edgesearch.cells.build import CUDA_KERNELS, DERIVATIVE, OP, BuildError, Library, built
 from edgesearch.cells.cell import RNNCell, State
 from edgesearch.config.schema import NONLINEARITIES
 from edgesearch.errors import ConfigError, EdgesearchWarning
@@ -24,9 +24,9 @@ _DTYPES = (torch.float32, torch.float64)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _loaded(required: bool) -> bool:
+def _loaded(required: bool, cuda: bool = False) -> bool:
     """Build and load the op if that has not happened; warn once, or raise if it is `required`."""
-    problem = _load()
+    problem = _load_op() or (_load_cuda() if cuda else None)
     if problem is not None:
         if required:
             raise ConfigError(f"cell.backend=fused cannot be had: {problem}")
@@ -40,15 +40,27 @@ def _warn(problem: str) -> None:
 
 
 @cache
-def _load() -> str | None:
-    """Load both libraries and return None, or what stands in the way."""
+def _load_op() -> str | None:
+    """Load the op with its CPU kernels and its derivative, and return None, or what stands in the way."""
+    problem = _load(OP, DERIVATIVE)
+    if problem is None:
+        torch.library.register_fake("edgesearch::rnn_forward", _fake_forward)
+        torch.library.register_fake("edgesearch::rnn_backward", _fake_backward)
+    return problem
+
+
+@cache
+def _load_cuda() -> str | None:
+    """Load the CUDA kernels and return None, or what stands in the way."""
+    return _load(CUDA_KERNELS)
+
+
+def _load(*libraries: Library) -> str | None:
     try:
-        for path in [built(library) for library in LIBRARIES]:
+        for path in [built(library) for library in libraries]:
             torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
     except (BuildError, OSError) as error:
         return str(error)
-    torch.library.register_fake("edgesearch::rnn_forward", _fake_forward)
-    torch.library.register_fake("edgesearch::rnn_backward", _fake_backward)
     return None
 
 
@@ -56,12 +68,12 @@ def usable(cell: RNNCell, x: Tensor, backend: str) -> bool:
     """Tell whether the fused op runs this layer on this input; with backend `fused`, raise `ConfigError` if not."""
     if backend == "eager":
         return False
-    if cell.nonlinearities is not None and x.dtype in _DTYPES and x.is_cpu:
-        return bool(_loaded(backend == "fused"))
+    if cell.nonlinearities is not None and x.dtype in _DTYPES and (x.is_cpu or x.is_cuda):
+        return bool(_loaded(backend == "fused", x.is_cuda))
     if backend == "fused":
         found = "a callable nonlinearity" if cell.nonlinearities is None else f"{x.dtype} on {x.device.type}"
         raise ConfigError(
-            f"cell.backend=fused takes named nonlinearities in float32 or float64 on the CPU, got {found}; "
+            f"cell.backend=fused takes named nonlinearities in float32 or float64 on CPU or CUDA, got {found}; "
             "set cell.backend=eager"
         )
     return False

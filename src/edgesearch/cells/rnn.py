@@ -78,19 +78,21 @@ class RNN(nn.Module):
             for _ in range(self.directions)
         )  # fmt: skip
 
-    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, hx: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         """Run every layer over the sequence.
 
         Args:
             x: (T, B, D), (B, T, D) with batch_first, or (T, D) for one sequence.
             hx: initial state (num_layers * directions, B, H), without B for one sequence; for the LSTM a pair
                 (h, c) of them; None for zeros.
+            lengths: (B,) int64, frames of each sequence from 0 to T: beyond them its state stays and its output is
+                zero, and the second direction starts at its last frame; None for T frames each.
 
         Returns:
             output (T, B, directions * H) in the layout of `x`, and the last state in the form of `hx`.
 
         Raises:
-            ValueError: x or hx has another shape.
+            ValueError: x, hx or lengths has another shape or type.
         """
         if not isinstance(x, Tensor) or x.dim() not in (2, 3) or x.size(-1) != self.input_size:
             found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
@@ -99,7 +101,10 @@ class RNN(nn.Module):
         frames = x.unsqueeze(1) if single else x.transpose(0, 1) if self.batch_first else x
         if frames.size(0) == 0:
             raise ValueError("a sequence has at least one time step, got 0")
-        outputs, last = self._layers(frames, self._initial(hx, frames, single))
+        if lengths is not None and (lengths.dtype != torch.int64 or lengths.shape != frames.shape[1:2]):
+            given = f"{tuple(lengths.shape)} of {lengths.dtype}"
+            raise ValueError(f"lengths are int64 of shape ({frames.size(1)},), one a sequence, got {given}")
+        outputs, last = self._layers(frames, self._initial(hx, frames, single), lengths)
         if single or self.batch_first:
             outputs = outputs.squeeze(1) if single else outputs.transpose(0, 1)
         stacked = tuple(s[0].unsqueeze(0) if len(s) == 1 else torch.stack(s) for s in zip(*last, strict=True))
@@ -122,14 +127,15 @@ class RNN(nn.Module):
                 raise ValueError(f"an initial state is {expected}, got {tuple(s.shape)}")
         return [tuple(s[index] for s in states) for index in range(len(self.cells))]
 
-    def _layers(self, frames: Tensor, states: list[State] | None) -> tuple[Tensor, list[State]]:
+    def _layers(self, frames: Tensor, states: list[State] | None, lengths: Tensor | None) -> tuple[Tensor, list[State]]:
         last = []
         for index, cell in enumerate(cast(Iterable[RNNCell], self.cells)):
             direction = index % self.directions
             if direction == 0:
                 layer_input, parts = frames, []
             run = fused.run if fused.usable(cell, layer_input, cell.backend) else unroll
-            output, state = run(cell, layer_input, states[index] if states else None, backward=direction == 1)
+            state = states[index] if states else None
+            output, state = run(cell, layer_input, state, backward=direction == 1, lengths=lengths)
             parts.append(output)
             last.append(state)
             if direction == self.directions - 1:
@@ -150,8 +156,12 @@ class RNN(nn.Module):
         )
 
 
-def unroll(cell: RNNCell, frames: Tensor, state: State | None, *, backward: bool = False) -> tuple[Tensor, State]:
+def unroll(
+    cell: RNNCell, frames: Tensor, state: State | None, *, backward: bool = False, lengths: Tensor | None = None
+) -> tuple[Tensor, State]:
     """Run one cell over frames (T, B, D) from `state` (None for zeros), from the last to the first if `backward`.
+
+    With lengths (B,) a row keeps its state at steps at and beyond its length, and its output there is zero.
 
     Returns:
         every h (T, B, H) at the place of its frame, and the state after the last step taken.
@@ -160,9 +170,15 @@ def unroll(cell: RNNCell, frames: Tensor, state: State | None, *, backward: bool
     constants = cell.constants()
     state = cell.zero_state(frames.size(1), frames) if state is None else state
     outputs = []
-    for wx in reversed(products) if backward else products:
-        state = cell.step(wx, state, constants)
-        outputs.append(state[0])
+    for t in reversed(range(len(products))) if backward else range(len(products)):
+        after = cell.step(products[t], state, constants)
+        if lengths is None:
+            state = after
+            outputs.append(state[0])
+        else:
+            active = (lengths > t).unsqueeze(1)
+            state = tuple(torch.where(active, new, old) for new, old in zip(after, state, strict=True))
+            outputs.append(torch.where(active, state[0], 0.0))
     return torch.stack(outputs[::-1] if backward else outputs), state
 
 
