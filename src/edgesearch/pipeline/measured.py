@@ -4,6 +4,8 @@ import platform
 from importlib.metadata import version
 from typing import Any, cast
 
+import torch
+
 from edgesearch.budget import FLOAT32, Widths, edgeml_bytes, model_size
 from edgesearch.cells.cell import RNNCell
 from edgesearch.cells.classifier import Classifier, build_classifier
@@ -35,7 +37,7 @@ def measured(config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, 
         "cell": spec.cell,
         "data": describe(dataset),
         "seed": config.seed,
-        "backend": _backend(config, model, dataset),
+        "backend": _backend(config, model),
         "val_accuracy": {"float": validation.accuracy},
         "test_accuracy": {"float": test.accuracy},
         "per_class_accuracy": test.per_class,
@@ -60,11 +62,11 @@ def measured(config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, 
     }
 
 
-def _backend(config: Config, model: Classifier, dataset: Dataset) -> str:
+def _backend(config: Config, model: Classifier) -> str:
     """Which of the backends trained the model here: `auto` takes what the machine has."""
     cell = cast(RNNCell, model.rnn.cells[0])
-    on_cpu = config.train.device == "cpu"
-    return "fused" if on_cpu and usable(cell, tensors(dataset, dataset.test)[0], config.cell.backend) else "eager"
+    device = "cuda" if config.train.device != "cpu" and torch.cuda.is_available() else "cpu"
+    return "fused" if usable(cell, torch.zeros(1, device=device), config.cell.backend) else "eager"
 
 
 def _evaluations(model: Classifier, dataset: Dataset) -> tuple[Evaluation, Evaluation]:
