@@ -1,0 +1,138 @@
+"""A graph run by torch: as floats, or in the numbers that the integer program has, with gradients through the rounding.
+
+Everything is float64: sums of products of integers, scaled by powers of two, are exact in it, so that the fake-quantised
+forward pass and the program's interpreter give the same numbers.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgesearch.compress.graph import Graph
+from edgesearch.numerics.approximation import Table
+from edgesearch.numerics.format import Format
+from edgesearch.numerics.operations import Affine, Apply, Combine, Operation
+
+Observer = Callable[[str, Tensor], None]
+_EXACT: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
+
+
+class _Round(torch.autograd.Function):
+    """floor(x * 2 ** fraction + 0.5), held between two integers; the gradient passes where nothing was held."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, fraction: int, low: int, high: int) -> Tensor:
+        integers = torch.floor(x * 2.0**fraction + 0.5)
+        held = integers.clamp(low, high)
+        ctx.save_for_backward(integers == held)
+        return held * 2.0**-fraction
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return gradients[0] * ctx.saved_tensors[0], None, None, None
+
+
+class _Replace(torch.autograd.Function):
+    """Gives y, which was looked up, and the gradient of the exact function."""
+
+    @staticmethod
+    def forward(ctx: Any, exact: Tensor, y: Tensor) -> Tensor:
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return gradients[0], None
+
+
+def rounded(x: Tensor, to: Format) -> Tensor:
+    """Return x in the numbers of a format, with straight-through gradients."""
+    return _Round.apply(x, to.fraction, to.low, to.high)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class Executor(nn.Module):
+    """Runs a graph on raw sequences (T, B, D), giving logits (B, C) in float64.
+
+    Args:
+        graph: what to compute; its parameters stay those of the model.
+        formats: of every value and constant; None computes in floats.
+        tables: of each `Apply` result, with `formats`.
+    """
+
+    def __init__(
+        self, graph: Graph, formats: Mapping[str, Format] | None = None, tables: Mapping[str, Table] | None = None
+    ) -> None:
+        super().__init__()
+        self.graph, self.formats = graph, formats
+        self._lookup = {name: _lookup(table) for name, table in (tables or {}).items()}
+
+    def forward(self, x: Tensor, observe: Observer | None = None) -> Tensor:
+        """Return logits; `observe` is given every value at every step, the frame included."""
+        environment = {name: self._constant(name) for name in self.graph.parameters}
+        zeros = x.new_zeros(x.size(1), 1, dtype=torch.float64)
+        environment |= {state: zeros.expand(-1, self.graph.sizes[state]) for state in self.graph.states}
+        for frame in x.double():
+            environment["input"] = frame if self.formats is None else rounded(frame, self.formats["input"])
+            self._run(self.graph.step, environment, observe)
+            if observe is not None:
+                observe("input", environment["input"])
+            environment |= {state: environment[source] for state, source in self.graph.states.items()}
+        self._run(self.graph.head, environment, observe)
+        return environment[self.graph.logits]
+
+    def _constant(self, name: str) -> Tensor:
+        numbers = self.graph.parameters[name]().double()
+        return numbers if self.formats is None else rounded(numbers, self.formats[name])
+
+    def _run(self, operations: list[Operation], environment: dict[str, Tensor], observe: Observer | None) -> None:
+        for operation in operations:
+            if isinstance(operation, Apply):
+                result = self._apply(operation, environment[operation.source])
+            else:
+                result = _affine(operation, environment) if isinstance(operation, Affine) else _sum(operation, environment)
+                result = self._held(operation, result)
+            environment[operation.out] = result
+            if observe is not None:
+                observe(operation.out, result)
+
+    def _held(self, operation: Affine | Combine, total: Tensor) -> Tensor:
+        low = operation.low if isinstance(operation, Combine) else None
+        high = operation.high if isinstance(operation, Combine) else None
+        if self.formats is None:
+            return total if low is None and high is None else total.clamp(low, high)
+        to = self.formats[operation.out]
+        least = to.low if low is None else max(to.low, int(to.integers(low)))
+        most = to.high if high is None else min(to.high, int(to.integers(high)))
+        return _Round.apply(total, to.fraction, least, most)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _apply(self, operation: Apply, x: Tensor) -> Tensor:
+        y = _EXACT[operation.function](x)
+        if self.formats is None:
+            return y
+        source = self.formats[operation.source]
+        entries = (x.detach() * 2.0**source.fraction).long() - source.low
+        return _Replace.apply(y, self._lookup[operation.out][entries])  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _affine(operation: Affine, environment: Mapping[str, Tensor]) -> Tensor:
+    total = sum(environment[vector] @ environment[matrix].t() for matrix, vector in operation.products)
+    assert isinstance(total, Tensor)
+    return total if operation.bias is None else total + environment[operation.bias]
+
+
+def _sum(operation: Combine, environment: Mapping[str, Tensor]) -> Tensor:
+    total: Tensor | float = 0.0
+    for term in operation.terms:
+        product: Tensor | float = (-1.0 if term.negative else 1.0) * 2.0**term.power
+        for name in term.operands:
+            product = product * environment[name]
+        total = total + product
+    assert isinstance(total, Tensor)
+    return total
+
+
+def _lookup(table: Table) -> Tensor:
+    """The table's value for every integer of its source format."""
+    every = torch.arange(table.source.low, table.source.high + 1).numpy()
+    return torch.from_numpy(table.to.numbers(table(every)))

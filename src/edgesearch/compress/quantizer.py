@@ -1,0 +1,167 @@
+"""`Quantizer`: a trained model in, ranges from data, an integer program out. Usable alone on any supported model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from edgesearch.cells.foreign import as_classifier
+from edgesearch.compress.calibrate import Ranges, Widths, choose_formats, choose_tables
+from edgesearch.compress.executor import Executor
+from edgesearch.compress.graph import Graph, build_graph
+from edgesearch.errors import ConfigError, ModelFileError
+from edgesearch.numerics.format import Format
+from edgesearch.numerics.program import Constant, IntegerProgram, Value
+
+Mode = Literal["calibrate", "test", "off"]
+_FILE = "quant_info.json"
+
+
+def compile_program(
+    graph: Graph, formats: Mapping[str, Format], function_error: float, about: Mapping[str, str] | None = None
+) -> IntegerProgram:
+    """Return the program of a graph whose formats are chosen, with its parameters as integers."""
+    constants = {
+        name: Constant(formats[name].integers(_shaped(numbers().detach().double())), formats[name])
+        for name, numbers in graph.parameters.items()
+    }
+    return IntegerProgram(
+        steps=graph.steps,
+        values={name: Value(size, formats[name]) for name, size in graph.sizes.items()},
+        constants=constants,
+        tables=choose_tables(graph, formats, function_error),
+        states=dict(graph.states),
+        step=tuple(graph.step),
+        head=tuple(graph.head),
+        logits=graph.logits,
+        about=dict(about or {}),
+    )
+
+
+def _shaped(numbers: Tensor) -> Any:
+    return (numbers if numbers.dim() == 2 else numbers.reshape(-1)).numpy()
+
+
+class Wrapped(nn.Module):
+    """The model in the quantiser's hands: called like the model, on raw sequences in its layout, giving logits (B, C)."""
+
+    def __init__(self, quantizer: "Quantizer") -> None:
+        super().__init__()
+        self._quantizer = quantizer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits in the dtype of x."""
+        return self._quantizer._forward(x)
+
+
+class Quantizer:
+    """Calibrates a trained model and turns it into an integer program.
+
+    In mode `calibrate`, `model` computes in floats and ranges are taken of everything it is called on. In mode `test`
+    it computes in the program's numbers, with formats from the ranges of the folder `load`. In mode `off` it computes
+    in floats.
+
+    Args:
+        model: one of our classifiers, or torch.nn.LSTM or GRU with a Linear (see `as_classifier`).
+        bits: of weights, 2 to 16.
+        mode: `calibrate`, `test` or `off`.
+        load: a folder that `save` wrote, for mode `test`.
+        activation_bits: of the input, gates and states, 8 to 16.
+        range: how a range is chosen: `max`, `percentile` or `error` (least squared error).
+        function_error: largest error of an approximated sigmoid or tanh.
+        named: bits of single tensors by name; see `IntegerProgram` as printed by `task=show`.
+
+    Raises:
+        ConfigError: a model that is not supported, or arguments that contradict each other.
+        ModelFileError: `load` holds no ranges of this model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        bits: int = 8,
+        mode: Mode = "calibrate",
+        load: str | Path | None = None,
+        *,
+        activation_bits: int = 16,
+        range: str = "error",  # noqa: A002  (what the ranges are chosen by, as in the configuration)
+        function_error: float = 1e-3,
+        named: Mapping[str, int] | None = None,
+    ) -> None:
+        if (mode == "test") != (load is not None):
+            raise ConfigError(f"mode=test reads the ranges that load names, got mode={mode} and load={load}")
+        for name, value, low in (("bits", bits, 2), ("activation_bits", activation_bits, 8)):
+            if not low <= value <= 16:
+                raise ConfigError(f"{name} must be {low} to 16, got {value}; use {name}=8")
+        self.classifier = as_classifier(model)
+        self.mode = mode
+        self.widths = Widths(bits, activation_bits, range, function_error, dict(named or {}))
+        self.ranges = Ranges()
+        self._steps: int | None = None
+        self._graph: Graph | None = None
+        self._executor: Executor | None = None
+        self.model = Wrapped(self)
+        if load is not None:
+            self._load(Path(load))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        sequences = x.transpose(0, 1) if self.classifier.rnn.batch_first else x
+        graph = self._graph_for(len(sequences))
+        if self.mode == "test":
+            if self._executor is None:
+                formats = self.formats
+                self._executor = Executor(graph, formats, choose_tables(graph, formats, self.widths.function_error))
+            logits = self._executor(sequences)
+        else:
+            logits = Executor(graph)(sequences, self.ranges if self.mode == "calibrate" else None)
+        return logits.to(x.dtype)
+
+    def _graph_for(self, steps: int) -> Graph:
+        if self._graph is None:
+            self._steps, self._graph = steps, build_graph(self.classifier, steps)
+        elif steps != self._steps:
+            raise ConfigError(f"a program has windows of one length, got {steps} frames after {self._steps}")
+        return self._graph
+
+    @property
+    def graph(self) -> Graph:
+        """The model's operations; known once the length of a window is."""
+        if self._graph is None:
+            raise ConfigError("the quantiser has not seen any data; call quantizer.model on it in mode=calibrate first")
+        return self._graph
+
+    @property
+    def formats(self) -> dict[str, Format]:
+        """The format of every value and constant."""
+        return choose_formats(self.graph, self.ranges, self.widths)
+
+    @property
+    def program(self) -> IntegerProgram:
+        """The integer program."""
+        return compile_program(self.graph, self.formats, self.widths.function_error)
+
+    def save(self, folder: str | Path) -> None:
+        """Write quant_info.json: ranges of every value over all batches and time steps, and the formats chosen."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = {
+            "steps": self._steps,
+            "formats": {name: str(format) for name, format in self.formats.items()},
+            "ranges": self.ranges.to_json(),
+        }
+        partial = folder / f"{_FILE}.partial"
+        partial.write_text(json.dumps(found), encoding="utf-8")
+        partial.replace(folder / _FILE)
+
+    def _load(self, folder: Path) -> None:
+        path = folder / _FILE
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            self._graph_for(int(found["steps"]))
+            self.ranges = Ranges.from_json(found["ranges"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelFileError(
+                f"{path} must be a quantiser's ranges, got {error}; save them in mode=calibrate"
+            ) from error

@@ -1,0 +1,152 @@
+"""Sigmoid and tanh in integers: polynomials on equal segments of |x|, a constant beyond the last one.
+
+Coefficients are found by interpolation at Chebyshev nodes, rounded to 16 bits, and judged by the worst error over every
+integer that the input format has. The function of a negative x follows by symmetry: tanh(-x) = -tanh(x), sigmoid(-x) =
+1 - sigmoid(x).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from edgesearch.errors import ConfigError
+from edgesearch.numerics.format import Floats, Format, Ints, round_shift
+
+_FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
+    "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+APPROXIMATED = tuple(_FUNCTIONS)
+_COEFFICIENT = 16  # bits
+_MOST_SEGMENTS = 128
+
+
+@dataclass(frozen=True)
+class Table:
+    """An approximated function.
+
+    With m = |x|, s = m >> segment_bits and d = m & (2 ** segment_bits - 1): from the last coefficient on,
+    a = round_shift(a * d, shift) + c, and round_shift((a * d) + (c0 << shift), shift) at the end. From `limit` on the
+    value is `last`.
+
+    Attributes:
+        function: `sigmoid` or `tanh`.
+        source, to: formats of x and of the value.
+        segment_bits: log2 of the integers in a segment.
+        shifts: of each Horner step, that of the last coefficient first.
+        coefficients: (segments, order + 1), constant term first.
+        limit: the first |x| beyond the segments.
+        last: the value there.
+        error: worst absolute error over every x of the format.
+    """
+
+    function: str
+    source: Format
+    to: Format
+    segment_bits: int
+    shifts: tuple[int, ...]
+    coefficients: Ints
+    limit: int
+    last: int
+    error: float
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes of the coefficients."""
+        return 2 * self.coefficients.size
+
+    def __call__(self, x: Ints) -> Ints:
+        """Return the function of integers x in format `source`, in format `to`."""
+        magnitude = np.abs(x)
+        inside = np.minimum(magnitude, self.limit - 1)
+        c = self.coefficients[inside >> self.segment_bits]
+        d = inside & ((1 << self.segment_bits) - 1)
+        a = c[..., -1]
+        for k, shift in zip(range(c.shape[-1] - 2, -1, -1), self.shifts, strict=True):
+            a = round_shift(a * d + (c[..., k] << shift), shift) if k == 0 else round_shift(a * d, shift) + c[..., k]
+        y = np.where(magnitude < self.limit, a, self.last)
+        mirrored = (1 << self.to.fraction) - y if self.function == "sigmoid" else -y
+        return np.clip(np.where(x < 0, mirrored, y), self.to.low, self.to.high)
+
+
+def exact(function: str, x: Floats) -> Floats:
+    """Return the function in floating point."""
+    return _FUNCTIONS[function](x)
+
+
+@cache
+def approximate(function: str, source: Format, to: Format, error: float) -> Table:
+    """Return the smallest table whose error is at most `error`, or little more than the output's step where that is coarser.
+
+    Args:
+        function: `sigmoid` or `tanh`.
+        source: format of x, at most 16 bits.
+        to: format of the value.
+        error: largest absolute error wanted.
+
+    Raises:
+        ConfigError: the function is unknown, x has more than 16 bits, or no table is good enough.
+    """
+    if function not in _FUNCTIONS:
+        raise ConfigError(f"an approximated function is one of {', '.join(_FUNCTIONS)}, got {function}; use quantTanh")
+    if source.bits > 16:
+        raise ConfigError(f"an approximated function takes at most 16 bits, got {source}; lower its format")
+    wanted = max(error, 1.25 * to.step)
+    found = [
+        table
+        for order in (1, 2)
+        for bits in range(source.bits)
+        if (table := _table(function, source, to, order, bits)) is not None and table.error <= wanted
+    ]
+    if not found:
+        raise ConfigError(
+            f"{function} from {source} to {to} cannot be had within {error:g}; raise quant.function_error"
+        )
+    return min(found, key=lambda table: (table.flash_bytes, table.error))
+
+
+def _table(function: str, source: Format, to: Format, order: int, bits: int) -> Table | None:
+    every = np.arange(source.low, source.high + 1)
+    true = exact(function, source.numbers(every))
+    settled = np.abs(true - exact(function, np.array([64.0]))[0]) < 0.5 * to.step
+    limit = int(every[settled].min()) if settled.any() and settled[-1] else source.largest + 1
+    segments = -(-limit // (1 << bits))
+    if segments > _MOST_SEGMENTS:
+        return None
+    real = np.stack([_interpolated(function, source, s << bits, (s + 1) << bits, order) for s in range(segments)])
+    rounded = _rounded(real, to, order)
+    if rounded is None:
+        return None
+    coefficients, shifts = rounded
+    last = int(to.integers(exact(function, source.numbers(np.array([max(limit, source.high)]))))[0])
+    table = Table(function, source, to, bits, shifts, coefficients, segments << bits, last, 0.0)
+    worst = float(np.abs(to.numbers(table(every)) - true).max())
+    return Table(function, source, to, bits, shifts, coefficients, segments << bits, last, worst)
+
+
+def _interpolated(function: str, source: Format, start: int, end: int, order: int) -> Floats:
+    """Coefficients in powers of (integer x - start), constant first."""
+    nodes = (start + end - 1) / 2 + (end - start) / 2 * np.cos(np.pi * (np.arange(order + 1) + 0.5) / (order + 1))
+    if end - start <= order:
+        nodes = start + np.arange(order + 1.0)
+    values = exact(function, nodes * source.step)
+    return np.polynomial.polynomial.polyfit(nodes - start, values, order)
+
+
+def _rounded(real: Floats, to: Format, order: int) -> tuple[Ints, tuple[int, ...]] | None:
+    """Coefficients as 16-bit integers, each with as many fraction bits as fit, and the shifts between them."""
+    fractions = [to.fraction]
+    for k in range(1, order + 1):
+        top = float(np.abs(real[:, k]).max())
+        fractions.append(_COEFFICIENT - 2 - math.floor(math.log2(top)) if top > 0 else fractions[-1])
+    fractions[1] = min(fractions[1], to.fraction + 15)
+    if order == 2:
+        fractions[2] = min(fractions[2], fractions[1] + 15)
+    shifts = tuple(fractions[k] - fractions[k - 1] for k in range(order, 0, -1))
+    if min(shifts) < 0:
+        return None
+    columns = [Format(_COEFFICIENT, f).integers(real[:, k]) for k, f in enumerate(fractions)]
+    return np.stack(columns, axis=1), shifts

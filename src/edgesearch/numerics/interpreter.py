@@ -1,0 +1,137 @@
+"""Runs an integer program over a batch, exactly, and counts what saturates.
+
+Matrix products go through float64, which is exact for sums of up to 53 bits; wider ones are made in two parts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesearch.errors import DataError
+from edgesearch.numerics.format import Floats, Format, Ints, round_shift
+from edgesearch.numerics.operations import Affine, Apply, Combine, Operation
+from edgesearch.numerics.program import IntegerProgram
+
+# (step from 0 or -1 for the head, operation, integers (N, size))
+Observer = Callable[[int, Operation, Ints], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a program makes of N windows.
+
+    Attributes:
+        logits: (N, C) integers.
+        answers: (N,) classes, the first of equal ones.
+        states: the states after the last step, (N, size) each.
+        saturations: of each operation that can saturate, how many of its results did at each step (T,), or (1,) for
+            one of the head; `input` counts the frames' values.
+    """
+
+    logits: Ints
+    answers: Ints
+    states: dict[str, Ints]
+    saturations: dict[str, Ints]
+
+
+def input_integers(program: IntegerProgram, x: Floats) -> Ints:
+    """Return sequences x (T, N, D) in the program's input format.
+
+    Raises:
+        DataError: another shape, or numbers that are not finite.
+    """
+    if x.ndim != 3 or x.shape[0] != program.steps or x.shape[2] != program.inputs:
+        expected = f"({program.steps}, N, {program.inputs})"
+        raise DataError(f"this program takes windows {expected}, got {x.shape}; check the data set")
+    if not np.isfinite(x).all():
+        raise DataError("input must be finite, got NaN or infinity; clean the data")
+    return program.values["input"].format.integers(x)
+
+
+def run(program: IntegerProgram, x: Ints, observe: Observer | None = None) -> Outcome:
+    """Run the program on integers x (T, N, D); `observe` sees every result.
+
+    Raises:
+        DataError: another shape, or integers outside the input format.
+    """
+    format = program.values["input"].format
+    if x.ndim != 3 or x.shape[0] != program.steps or x.shape[2] != program.inputs:
+        raise DataError(f"this program takes integers ({program.steps}, N, {program.inputs}), got {x.shape}")
+    if x.size and (x.min() < format.low or x.max() > format.high):
+        raise DataError(f"input must lie in {format.low}..{format.high} ({format}), got {x.min()}..{x.max()}")
+    runner = _Runner(program, x.shape[1])
+    for t in range(program.steps):
+        runner.environment["input"] = x[t]
+        for operation in program.step:
+            runner.execute(operation, t, observe)
+        runner.environment |= {state: runner.environment[source] for state, source in program.states.items()}
+    for operation in program.head:
+        runner.execute(operation, -1, observe)
+    logits = runner.environment[program.logits]
+    states = {state: runner.environment[state] for state in program.states}
+    clipped = np.array([((frame == format.low) | (frame == format.high)).sum() for frame in x], np.int64)
+    return Outcome(logits, logits.argmax(axis=1), states, {"input": clipped, **runner.saturations})
+
+
+class _Runner:
+    def __init__(self, program: IntegerProgram, rows: int) -> None:
+        self.program = program
+        self.environment: dict[str, Ints] = {
+            state: np.zeros((rows, program.values[state].size), np.int64) for state in program.states
+        }
+        self.saturations = {o.out: np.zeros(program.steps, np.int64) for o in program.step if not isinstance(o, Apply)}
+        self.saturations |= {o.out: np.zeros(1, np.int64) for o in program.head if not isinstance(o, Apply)}
+        self._transposed = {name: c.integers.T.astype(np.float64) for name, c in program.constants.items()}
+
+    def execute(self, operation: Operation, step: int, observe: Observer | None) -> None:
+        program = self.program
+        if isinstance(operation, Apply):
+            result = program.tables[operation.out](self._read(operation.source))
+        else:
+            total = self._affine(operation) if isinstance(operation, Affine) else self._combine(operation)
+            to = program.format(operation.out)
+            rounded = round_shift(total, program.fraction(operation) - to.fraction)
+            self.saturations[operation.out][step] = ((rounded < to.low) | (rounded > to.high)).sum()
+            low, high = program.bounds(operation) if isinstance(operation, Combine) else (to.low, to.high)
+            result = np.clip(rounded, low, high)
+        self.environment[operation.out] = result
+        if observe is not None:
+            observe(step, operation, result)
+
+    def _read(self, name: str) -> Ints:
+        found = self.environment.get(name)
+        return self.program.constants[name].integers if found is None else found
+
+    def _affine(self, operation: Affine) -> Ints:
+        program, common = self.program, self.program.fraction(operation)
+        total: Ints = np.zeros((1, program.values[operation.out].size), np.int64)
+        for matrix, vector in operation.products:
+            product = _product(self._read(vector), self._transposed[matrix], program.format(vector))
+            total = total + (product << (common - program.product_fraction(matrix, vector)))
+        if operation.bias is not None:
+            bias = program.constants[operation.bias]
+            total = total + (bias.integers << (common - bias.format.fraction))
+        return total
+
+    def _combine(self, operation: Combine) -> Ints:
+        program, common = self.program, self.program.fraction(operation)
+        rows = next(iter(self.environment.values())).shape[0]
+        total: Ints = np.zeros((rows, program.values[operation.out].size), np.int64)
+        for term in operation.terms:
+            product: Ints = np.ones(1, np.int64)
+            for name in term.operands:
+                product = product * self._read(name)
+            product = product << (common - program.term_fraction(term))
+            total = total - product if term.negative else total + product
+        return total
+
+
+def _product(x: Ints, matrix: Floats, format: Format) -> Ints:
+    """x (N, n) times matrix (n, m) exactly. With more than 16 bits x is split, so that sums stay below 2 ** 53."""
+    if format.bits <= 16:
+        return (x.astype(np.float64) @ matrix).astype(np.int64)
+    high, low = x >> 16, x & 0xFFFF
+    return ((high.astype(np.float64) @ matrix).astype(np.int64) << 16) + (low.astype(np.float64) @ matrix).astype(
+        np.int64
+    )

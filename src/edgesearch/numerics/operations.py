@@ -1,0 +1,79 @@
+"""The operations of an integer program, on named vectors. What each computes follows from the formats of its operands.
+
+Exact sums in wide integers, then one rounding, then saturation: the same in the interpreter, in fake quantisation and in
+C. `Affine` and `Combine` align their terms to the finest of their fractions before they add.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Affine:
+    """out = sum of matrix @ vector over `products`, + bias. A matrix is (size of out, size of vector)."""
+
+    out: str
+    products: tuple[tuple[str, str], ...]
+    bias: str | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every operand."""
+        pairs = tuple(name for pair in self.products for name in pair)
+        return pairs if self.bias is None else (*pairs, self.bias)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A product of up to two operands times +-2 ** power; without operands, that number itself.
+
+    An operand of size 1 goes with every unit.
+    """
+
+    operands: tuple[str, ...] = ()
+    negative: bool = False
+    power: int = 0
+
+
+@dataclass(frozen=True)
+class Combine:
+    """out = sum of terms, unit by unit, held between `low` and `high` (numbers) where they are given."""
+
+    out: str
+    terms: tuple[Term, ...]
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every operand."""
+        return tuple(name for term in self.terms for name in term.operands)
+
+
+@dataclass(frozen=True)
+class Apply:
+    """out = function(source), unit by unit; the program holds the table of `out`."""
+
+    out: str
+    source: str
+    function: str
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every operand."""
+        return (self.source,)
+
+
+Operation = Affine | Combine | Apply
+
+
+def nonlinearity(out: str, source: str, name: str) -> Operation:
+    """Return the operation out = name(source) for a name of `config.schema.NONLINEARITIES`; KeyError for another."""
+    x = Term((source,))
+    if name in ("sigmoid", "tanh"):
+        return Apply(out, source, name)
+    return {
+        "relu": Combine(out, (x,), low=0.0),
+        "quantTanh": Combine(out, (x,), low=-1.0, high=1.0),
+        "quantSigm": Combine(out, (Term((source,), power=-1), Term(power=-1)), low=0.0, high=1.0),
+        "quantSigm4": Combine(out, (Term((source,), power=-2), Term(power=-1)), low=0.0, high=1.0),
+    }[name]

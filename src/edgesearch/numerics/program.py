@@ -1,0 +1,209 @@
+"""`IntegerProgram`: what is searched, what is reported and what is shipped. A list of operations, constants, formats.
+
+A step of the time loop reads a frame and the states, and each state then takes a value of that step. After the last step
+the head's operations give the logits, and the answer is the first largest of them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from edgesearch.errors import ConfigError, ModelFileError
+from edgesearch.numerics.approximation import Table
+from edgesearch.numerics.format import Format, Ints
+from edgesearch.numerics.operations import Affine, Apply, Combine, Operation, Term
+from edgesearch.numerics.packing import Encoding, best_encoding, matrix_bytes, value_bytes
+
+_WIDEST = 62  # bits of an exact sum
+
+
+@dataclass(frozen=True)
+class Value:
+    """A vector: the input, a state, or what an operation gives."""
+
+    size: int
+    format: Format
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A vector (n,), a matrix (rows, columns) or a number (1,), as integers."""
+
+    integers: Ints
+    format: Format
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """How a matrix is stored; vectors are dense."""
+        return best_encoding(self.integers, self.format) if self.integers.ndim == 2 else "dense"
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes as exported, sparse indices included."""
+        if self.integers.ndim == 2:
+            return matrix_bytes(self.integers, self.format, self.encoding)
+        return value_bytes(self.integers.size, self.format)
+
+
+@dataclass(frozen=True)
+class IntegerProgram:
+    """A classifier in integers.
+
+    Attributes:
+        steps: T, frames of a window.
+        values: every vector by name; `input` is the frame.
+        constants: weights, biases and scalars by name.
+        tables: of each `Apply`, by the name of its result.
+        states: state to the value of a step that it takes.
+        step: the operations of one frame.
+        head: the operations after the last frame.
+        logits: the head's result.
+        about: words for people: cell, data.
+
+    Raises:
+        ModelFileError: an operand is unknown or of another size, or a sum would not fit into 62 bits.
+    """
+
+    steps: int
+    values: dict[str, Value]
+    constants: dict[str, Constant]
+    tables: dict[str, Table]
+    states: dict[str, str]
+    step: tuple[Operation, ...]
+    head: tuple[Operation, ...]
+    logits: str
+    about: dict[str, str] = field(default_factory=dict)
+
+    exporters: ClassVar[dict[str, Callable[["IntegerProgram", Path], None]]] = {}
+
+    def __post_init__(self) -> None:
+        known = {"input", *self.states}
+        for operation in (*self.step, *self.head):
+            for name in operation.reads:
+                if name not in known and name not in self.constants:
+                    raise ModelFileError(f"{operation.out} reads {name}, which nothing gives; export the model again")
+            self._check(operation)
+            known.add(operation.out)
+        for state, source in self.states.items():
+            if source not in known or self.values[state] != self.values[source]:
+                raise ModelFileError(f"state {state} must take a value of its own size and format; export it again")
+        if self.logits not in known:
+            raise ModelFileError(f"the logits {self.logits} are not computed; export the model again")
+
+    def _check(self, operation: Operation) -> None:
+        size = self.values[operation.out].size
+        if isinstance(operation, Affine):
+            for matrix, vector in operation.products:
+                if self.constants[matrix].integers.shape != (size, self.size(vector)):
+                    raise ModelFileError(f"{matrix} must be ({size}, {self.size(vector)}); export the model again")
+        elif any(self.size(name) not in (1, size) for name in operation.reads):
+            raise ModelFileError(f"the operands of {operation.out} must have {size} units; export the model again")
+        if isinstance(operation, Apply) and operation.out not in self.tables:
+            raise ModelFileError(f"{operation.out} has no table; export the model again")
+        if self.sum_bits(operation) > _WIDEST:
+            raise ModelFileError(f"{operation.out} needs sums of {self.sum_bits(operation)} bits; use narrower formats")
+
+    def format(self, name: str) -> Format:
+        """Return the format of a value or constant."""
+        return self.values[name].format if name in self.values else self.constants[name].format
+
+    def size(self, name: str) -> int:
+        """Return the length of a value or constant vector."""
+        return self.values[name].size if name in self.values else len(self.constants[name].integers)
+
+    @property
+    def inputs(self) -> int:
+        """D, features of a frame."""
+        return self.values["input"].size
+
+    @property
+    def classes(self) -> int:
+        """C, number of logits."""
+        return self.values[self.logits].size
+
+    def bounds(self, operation: Combine) -> tuple[int, int]:
+        """Return the least and the greatest integer that the operation may give."""
+        to = self.format(operation.out)
+        low = to.low if operation.low is None else max(to.low, int(to.integers(operation.low)))
+        high = to.high if operation.high is None else min(to.high, int(to.integers(operation.high)))
+        return low, high
+
+    def fraction(self, operation: Affine | Combine) -> int:
+        """Return the fraction to which the terms of a sum are aligned."""
+        if isinstance(operation, Combine):
+            return max(max(self.term_fraction(term) for term in operation.terms), self.format(operation.out).fraction)
+        products = [self.product_fraction(*pair) for pair in operation.products]
+        return max(products if operation.bias is None else [*products, self.format(operation.bias).fraction])
+
+    def product_fraction(self, matrix: str, vector: str) -> int:
+        """Return the fraction of a matrix-vector product."""
+        return self.format(matrix).fraction + self.format(vector).fraction
+
+    def term_fraction(self, term: Term) -> int:
+        """Return the fraction of a term."""
+        return sum(self.format(name).fraction for name in term.operands) - term.power
+
+    def largest(self, name: str) -> int:
+        """Return the largest magnitude that a value or constant vector can have."""
+        if name in self.constants:
+            return int(np.abs(self.constants[name].integers).max(initial=0))
+        return self.format(name).largest
+
+    def sum_bits(self, operation: Operation) -> int:
+        """Return the bits, sign included, that hold every exact sum of the operation and its rounding."""
+        if isinstance(operation, Apply):
+            return 32
+        common, total = self.fraction(operation), 0
+        if isinstance(operation, Affine):
+            for matrix, vector in operation.products:
+                rows = np.abs(self.constants[matrix].integers).sum(axis=1)
+                align = common - self.product_fraction(matrix, vector)
+                total += int(rows.max(initial=0)) * self.largest(vector) << align
+            if operation.bias is not None:
+                total += self.largest(operation.bias) << (common - self.format(operation.bias).fraction)
+        else:
+            for term in operation.terms:
+                product = 1
+                for name in term.operands:
+                    product *= self.largest(name)
+                total += product << (common - self.term_fraction(term))
+        shift = common - self.format(operation.out).fraction
+        return ((total << -shift) if shift < 0 else total + (1 << shift)).bit_length() + 1
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes of all constants and tables, as exported."""
+        used = sum(constant.flash_bytes for constant in self.constants.values())
+        return used + sum(table.flash_bytes for table in set_of(self.tables))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one window: non-zero weights and products of two operands."""
+        return self.steps * sum(map(self._macs, self.step)) + sum(map(self._macs, self.head))
+
+    def _macs(self, operation: Operation) -> int:
+        if isinstance(operation, Affine):
+            return sum(int(np.count_nonzero(self.constants[m].integers)) for m, _ in operation.products)
+        if isinstance(operation, Combine):
+            return self.values[operation.out].size * sum(len(term.operands) == 2 for term in operation.terms)
+        order = self.tables[operation.out].coefficients.shape[1] - 1
+        return self.values[operation.out].size * order
+
+    def export(self, folder: str | Path, target: str = "c") -> None:
+        """Write the program for a target into a folder.
+
+        Raises:
+            ConfigError: the target is unknown.
+        """
+        if target not in self.exporters:
+            raise ConfigError(f"export must be one of {', '.join(self.exporters)}, got {target}; set export=c")
+        self.exporters[target](self, Path(folder))
+
+
+def set_of(tables: Mapping[str, Table]) -> list[Table]:
+    """Return each different table once, in order: operations with the same formats share one."""
+    return list({id(table): table for table in tables.values()}.values())
