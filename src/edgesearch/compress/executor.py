@@ -90,7 +90,9 @@ class Executor(nn.Module):
             if isinstance(operation, Apply):
                 result = self._apply(operation, environment[operation.source])
             else:
-                result = _affine(operation, environment) if isinstance(operation, Affine) else _sum(operation, environment)
+                result = (
+                    _affine(operation, environment) if isinstance(operation, Affine) else _sum(operation, environment)
+                )
                 result = self._held(operation, result)
             environment[operation.out] = result
             if observe is not None:

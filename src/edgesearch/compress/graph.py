@@ -83,10 +83,8 @@ def _state_of(g: Graph, value: str) -> str:
 def _normalised(g: Graph, mean: Tensor, std: Tensor) -> str:
     scale = g.constant("input_scale", "scalar", lambda: 1.0 / std.double())
     offset = g.constant("input_offset", "scalar", lambda: -mean.double() / std.double())
-    g.step.append(
-        Combine(g.value("frame", g.sizes["input"], "activation"), (Term(("input", scale)), Term((offset,))))
-    )
-    return "frame"
+    g.step.append(Combine(g.value("x", g.sizes["input"], "activation"), (Term(("input", scale)), Term((offset,)))))
+    return "x"
 
 
 def _layer(g: Graph, cell: RNNCell, prefix: str, x: str) -> str:

@@ -1,0 +1,329 @@
+"""Integer programs as C99: one folder with the model, golden vectors, a self-test, a Makefile and a README.
+
+No malloc, no floats, no library calls. Values of one loop are local variables; sparse matrices stay sparse; constants
+are packed to their widths. Right shifts of negative numbers must be arithmetic, which a line of model.c checks.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from edgesearch.export.layout import Layout, Loop, container_bits, layout, ram_bytes
+from edgesearch.export.text import HEADER, MAKEFILE, PRELUDE, SELFTEST, TAIL, readme
+from edgesearch.numerics.approximation import Table
+from edgesearch.numerics.format import Format, Ints
+from edgesearch.numerics.interpreter import run
+from edgesearch.numerics.operations import Affine, Apply, Combine, Operation
+from edgesearch.numerics.packing import bitmap, index_bytes, packed, stored_bits
+from edgesearch.numerics.program import Constant, IntegerProgram, set_of
+
+_PER_LINE = 20
+_GOLDEN = 4  # windows drawn at random besides the extreme ones
+
+
+def export_c(program: IntegerProgram, folder: Path) -> None:
+    """Write the C folder; it is complete or not there.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, text in files(program).items():
+        (partial / name).write_text(text, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
+def files(program: IntegerProgram) -> dict[str, str]:
+    """Return the files of the C folder by name."""
+    return {
+        "model.h": header(program),
+        "model.c": source(program),
+        "golden.h": golden(program),
+        "selftest.c": SELFTEST,
+        "Makefile": MAKEFILE,
+        "README.md": readme(program, ram_bytes(program)),
+    }
+
+
+def header(program: IntegerProgram) -> str:
+    """Return model.h."""
+    given = program.values["input"].format
+    states = "\n".join(
+        f"  {c_type(program.values[name].format)} {name}[{program.values[name].size}];" for name in program.states
+    )
+    return HEADER.format(
+        steps=program.steps, inputs=program.inputs, classes=program.classes, states=states,
+        fraction=given.fraction, low=given.low, high=given.high, format=given, input=c_type(given),
+        logit=c_type(program.values[program.logits].format),
+    )  # fmt: skip
+
+
+def source(program: IntegerProgram) -> str:
+    """Return model.c."""
+    printer = _Printer(program)
+    step = "\n".join(printer.loops(printer.layout.step))
+    head = "\n".join(printer.loops(printer.layout.head))
+    resets = "\n".join(f"  for (i = 0; i < {program.values[s].size}; i++) s->{s}[i] = 0;" for s in program.states)
+    return "\n".join(
+        (PRELUDE, *printer.constants(), *printer.functions(), TAIL.format(step=step, head=head, resets=resets))
+    )
+
+
+def golden(program: IntegerProgram) -> str:
+    """Return golden.h: windows with the logits and answers that the interpreter gives."""
+    given = program.values["input"].format
+    generator = np.random.default_rng(0)
+    x = generator.integers(given.low, given.high + 1, (program.steps, _GOLDEN + 3, program.inputs))
+    x[:, 0], x[:, 1], x[:, 2] = given.low, given.high, 0
+    outcome = run(program, x)
+    return "\n".join(
+        (
+            f"#define GOLDEN {x.shape[1]}",
+            "static const model_input golden_windows[] = {",
+            *_numbers(x.transpose(1, 0, 2)),
+            "};",
+            "static const model_logit golden_logits[] = {",
+            *_numbers(outcome.logits),
+            "};",
+            "static const int golden_answers[] = {",
+            *_numbers(outcome.answers),
+            "};\n",
+        )
+    )
+
+
+def c_type(format: Format) -> str:
+    """Return the C type that holds a format."""
+    return f"{'int' if format.signed else 'uint'}{container_bits(format.bits)}_t"
+
+
+def _numbers(values: Ints) -> Iterator[str]:
+    flat = [str(int(v)) for v in values.reshape(-1)]
+    for start in range(0, len(flat), _PER_LINE):
+        yield "  " + ", ".join(flat[start : start + _PER_LINE]) + ","
+
+
+class _Printer:
+    def __init__(self, program: IntegerProgram) -> None:
+        self.program = program
+        self.layout: Layout = layout(program)
+        self._number = {o.out: k for k, o in enumerate((*program.step, *program.head))}
+        self._table = {out: f"{t.function}_{set_of(program.tables).index(t)}" for out, t in program.tables.items()}
+
+    # ---- constants and functions ------------------------------------------------------------------------------
+
+    def constants(self) -> Iterator[str]:
+        """Arrays of weights, biases and scalars; numbers of size 1 appear where they are used."""
+        for name, constant in self.program.constants.items():
+            if constant.integers.ndim == 2:
+                yield from self._matrix(name, constant)
+            elif constant.integers.size > 1:
+                yield f"static ROM {c_type(constant.format)} {name}[] = {{"
+                yield from _numbers(constant.integers)
+                yield "};"
+
+    def _matrix(self, name: str, constant: Constant) -> Iterator[str]:
+        matrix = constant.integers
+        index = f"uint{8 * index_bytes(matrix.shape[1])}_t"
+        if constant.encoding == "bitmap":
+            yield f"static ROM uint8_t {name}_bits[] = {{"
+            yield from _numbers(np.frombuffer(bitmap(matrix), np.uint8).astype(np.int64))
+            yield "};"
+        if constant.encoding == "index":
+            for part, values in (("counts", (matrix != 0).sum(axis=1)), ("columns", np.nonzero(matrix)[1])):
+                yield f"static ROM {index} {name}_{part}[] = {{"
+                yield from _numbers(values)
+                yield "};"
+        values = matrix if constant.encoding == "dense" else matrix[matrix != 0]
+        bits = stored_bits(constant.format)
+        yield f"static ROM {'uint8_t' if bits < 8 else f'int{bits}_t'} {name}[] = {{"
+        if bits < 8:
+            values = np.frombuffer(packed(values, constant.format), np.uint8).astype(np.int64)
+        yield from _numbers(values if values.size else np.zeros(1, np.int64))
+        yield "};"
+
+    def functions(self) -> Iterator[str]:
+        """Dot products for every storage that occurs, and approximated functions."""
+        made = set()
+        for operation in (*self.program.step, *self.program.head):
+            if isinstance(operation, Affine):
+                for matrix, vector in operation.products:
+                    key = self._dot_key(operation, matrix, vector)
+                    if key not in made:
+                        made.add(key)
+                        yield _dot_function(*key)
+        for table in set_of(self.program.tables):
+            yield from _table_function(f"{table.function}_{set_of(self.program.tables).index(table)}", table)
+
+    def _dot_key(self, operation: Affine, matrix: str, vector: str) -> tuple[str, int, str, str, str]:
+        constant = self.program.constants[matrix]
+        index = f"uint{8 * index_bytes(constant.integers.shape[1])}_t"
+        x = c_type(self.program.format(vector))
+        return constant.encoding, stored_bits(constant.format), x, self._sum(operation), index
+
+    def _sum(self, operation: Operation) -> str:
+        return "int32_t" if self.program.sum_bits(operation) <= 32 else "int64_t"
+
+    # ---- loops ------------------------------------------------------------------------------------------------
+
+    def loops(self, loops: list[Loop]) -> Iterator[str]:
+        """The statements of a step or of the head."""
+        local = sorted({name for loop in loops for name in loop.gives} & self.layout.arrays - {self.program.logits})
+        for name in local:
+            value = self.program.values[name]
+            yield f"  {c_type(value.format)} {name}[{value.size}];"
+        yield "  int i;"
+        for loop in loops:
+            yield from self._loop(loop)
+            for state in loop.finishes:
+                size, source = self.program.values[state].size, self.program.states[state]
+                yield f"  for (i = 0; i < {size}; i++) s->{state}[i] = {source}[i];"
+
+    def _loop(self, loop: Loop) -> Iterator[str]:
+        yield "  {"
+        for operation in loop.operations:
+            if isinstance(operation, Affine):
+                for matrix, _ in operation.products:
+                    encoding = self.program.constants[matrix].encoding
+                    index = f"uint{8 * index_bytes(self.program.constants[matrix].integers.shape[1])}_t"
+                    if encoding == "index":
+                        yield f"    ROM {index} *at_{matrix} = {matrix}_columns;"
+                    if encoding != "dense":
+                        yield f"    uint32_t from_{matrix} = 0;"
+        yield f"    for (i = 0; i < {loop.size}; i++) {{"
+        inside: set[str] = set()
+        for operation in loop.operations:
+            yield from ("      " + line for line in self._operation(operation, inside))
+            inside.add(operation.out)
+        yield "    }"
+        yield "  }"
+
+    def _operation(self, operation: Operation, inside: set[str]) -> Iterator[str]:
+        program, out = self.program, operation.out
+        if isinstance(operation, Apply):
+            yield f"const int32_t {out}_ = {self._table[out]}({self._unit(operation.source, inside)});"
+        else:
+            to, kind = program.format(out), self._sum(operation)
+            total = (
+                self._affine(operation, kind)
+                if isinstance(operation, Affine)
+                else self._combine(operation, kind, inside)
+            )
+            shift = program.fraction(operation) - to.fraction
+            low, high = program.bounds(operation) if isinstance(operation, Combine) else (to.low, to.high)
+            rounded = f"ROUND_SHIFT({kind}, {total}, {shift})" if shift > 0 else f"({total}) * {_power(kind, -shift)}"
+            yield f"const int32_t {out}_ = (int32_t)CLAMP({kind}, {rounded}, {low}, {high});"
+        yield f"MODEL_TRACE({self._number[out]}, i, {out}_);"
+        if out in self.layout.arrays:
+            yield f"{out}[i] = ({c_type(program.format(out))}){out}_;"
+        for state in self.layout.in_place:
+            if program.states[state] == out:
+                yield f"s->{state}[i] = ({c_type(program.format(out))}){out}_;"
+
+    def _affine(self, operation: Affine, kind: str) -> str:
+        program, common = self.program, self.program.fraction(operation)
+        parts = []
+        for matrix, vector in operation.products:
+            dot = self._dot(operation, matrix, vector)
+            parts.append(_scaled(dot, kind, common - program.product_fraction(matrix, vector)))
+        if operation.bias is not None:
+            bias = self._unit(operation.bias, set())
+            parts.append(_scaled(bias, kind, common - program.format(operation.bias).fraction))
+        return " + ".join(parts)
+
+    def _dot(self, operation: Affine, matrix: str, vector: str) -> str:
+        key = self._dot_key(operation, matrix, vector)
+        columns = self.program.constants[matrix].integers.shape[1]
+        x = f"s->{vector}" if vector in self.program.states else "frame" if vector == "input" else vector
+        if key[0] == "dense":
+            return f"{_dot_name(*key)}({matrix}, (uint32_t)i * {columns}, {x}, {columns})"
+        if key[0] == "bitmap":
+            row = f"{matrix}_bits + i * {-(-columns // 8)}"
+            return f"{_dot_name(*key)}({matrix}, &from_{matrix}, {row}, {x}, {columns})"
+        return f"{_dot_name(*key)}({matrix}, &from_{matrix}, &at_{matrix}, {matrix}_counts[i], {x})"
+
+    def _combine(self, operation: Combine, kind: str, inside: set[str]) -> str:
+        common, text = self.program.fraction(operation), ""
+        for term in operation.terms:
+            align = common - self.program.term_fraction(term)
+            factors = [self._unit(name, inside) for name in term.operands] or ["1"]
+            product = " * ".join((f"({kind}){factors[0]}", *factors[1:]))
+            text += f"{' - ' if term.negative else ' + '}{_scaled(product, kind, align)}"
+        return text.removeprefix(" + ").lstrip()
+
+    def _unit(self, name: str, inside: set[str]) -> str:
+        """A value or constant at unit i."""
+        if name in self.program.constants:
+            numbers = self.program.constants[name].integers
+            return f"{name}[i]" if numbers.size > 1 else f"({int(numbers[0])})"
+        if name in inside:
+            return f"{name}_"
+        if name in self.program.states:
+            return f"s->{name}[i]"
+        return "frame[i]" if name == "input" else f"{name}[i]"
+
+
+def _power(kind: str, exponent: int) -> str:
+    return f"({kind}){1 << exponent}" + ("LL" if exponent > 30 else "")
+
+
+def _scaled(text: str, kind: str, align: int) -> str:
+    return f"{text} * {_power(kind, align)}" if align else text
+
+
+def _dot_name(encoding: str, bits: int, x: str, kind: str, index: str) -> str:
+    where = "" if encoding == "dense" else f"_{index.removesuffix('_t')}"
+    return f"dot_{encoding}_{bits}_{x.removesuffix('_t')}_{kind.removesuffix('_t')}{where}"
+
+
+def _dot_function(encoding: str, bits: int, x: str, kind: str, index: str) -> str:
+    name = _dot_name(encoding, bits, x, kind, index)
+    w = "uint8_t" if bits < 8 else f"int{bits}_t"
+
+    def weight(at: str) -> str:
+        return f"w[{at}]" if bits >= 8 else f"unpacked_{bits}(w, {at})"
+
+    if encoding == "dense":
+        body = f"  for (k = 0; k < n; k++) sum += ({kind}){weight('from + k')} * x[k];\n"
+        arguments = f"ROM {w} *w, uint32_t from, const {x} *x, int n"
+    elif encoding == "bitmap":
+        body = (
+            "  for (k = 0; k < n; k++)\n"
+            f"    if (bits[k >> 3] >> (k & 7) & 1) sum += ({kind}){weight('(*from)++')} * x[k];\n"
+        )
+        arguments = f"ROM {w} *w, uint32_t *from, ROM uint8_t *bits, const {x} *x, int n"
+    else:
+        body = f"  for (k = 0; k < n; k++) sum += ({kind}){weight('(*from)++')} * x[*(*at)++];\n"
+        arguments = f"ROM {w} *w, uint32_t *from, ROM {index} **at, int n, const {x} *x"
+    return f"static {kind} {name}({arguments}) {{\n  {kind} sum = 0;\n  int k;\n{body}  return sum;\n}}\n"
+
+
+def _table_function(name: str, table: Table) -> Iterator[str]:
+    order = table.coefficients.shape[1] - 1
+    yield f"static ROM int16_t {name}_table[] = {{"
+    yield from _numbers(table.coefficients)
+    yield "};"
+    yield f"/* {table.function}, {table.source} to {table.to}: worst error {table.error:.2e} over every input */"
+    yield f"static int32_t {name}(int32_t x) {{"
+    yield "  const int32_t m = x < 0 ? -x : x;"
+    yield f"  int32_t y = {table.last};"
+    yield f"  if (m < {table.limit}) {{"
+    yield f"    ROM int16_t *c = {name}_table + (m >> {table.segment_bits}) * {order + 1};"
+    yield f"    const int32_t d = m & {(1 << table.segment_bits) - 1};"
+    yield f"    y = c[{order}];"
+    for k, shift in zip(range(order - 1, -1, -1), table.shifts, strict=True):
+        if k == 0:
+            total = f"y * d + c[0] * {_power('int32_t', shift)}"
+            yield f"    y = {f'ROUND_SHIFT(int32_t, {total}, {shift})' if shift else total};"
+        else:
+            yield f"    y = {f'ROUND_SHIFT(int32_t, y * d, {shift})' if shift else 'y * d'} + c[{k}];"
+    yield "  }"
+    mirrored = f"{1 << table.to.fraction} - y" if table.function == "sigmoid" else "-y"
+    yield f"  if (x < 0) y = {mirrored};"
+    yield f"  return CLAMP(int32_t, y, {table.to.low}, {table.to.high});"
+    yield "}\n"

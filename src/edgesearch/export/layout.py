@@ -1,0 +1,94 @@
+"""Which operations share a loop in C, and which values need an array. Values of one loop live in registers."""
+
+from dataclasses import dataclass, field
+
+from edgesearch.numerics.operations import Affine, Operation
+from edgesearch.numerics.program import IntegerProgram
+
+
+@dataclass
+class Loop:
+    """Operations over the same units, and the states that may be written when it is done."""
+
+    size: int
+    operations: list[Operation] = field(default_factory=list)
+    finishes: list[str] = field(default_factory=list)
+
+    @property
+    def gives(self) -> set[str]:
+        """Names of the results."""
+        return {operation.out for operation in self.operations}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The loops of a step and of the head; which values are arrays; which states are written in place."""
+
+    step: list[Loop]
+    head: list[Loop]
+    arrays: set[str]
+    in_place: set[str]
+
+
+def layout(program: IntegerProgram) -> Layout:
+    """Return the loops of a program.
+
+    An operation joins the loop before it if the sizes agree and no vector that it needs whole is made in that loop. A
+    state is written in place if each unit of it is read by its own unit only, in the loop that gives its next value.
+    """
+    step, head = _loops(program, program.step), _loops(program, program.head)
+    in_place = {state for state in program.states if _own_unit_only(program, step, state)}
+    arrays = {source for state, source in program.states.items() if state not in in_place}
+    for loops in (step, head):
+        for loop in loops:
+            inside = loop.gives
+            for operation in loop.operations:
+                whole = {vector for _, vector in operation.products} if isinstance(operation, Affine) else set()
+                arrays |= {
+                    name for name in operation.reads if name in program.values and (name not in inside or name in whole)
+                }
+    arrays -= {"input", *program.states}
+    for state in program.states:
+        if state not in in_place:
+            last = max(k for k, loop in enumerate(step) if any(state in o.reads for o in loop.operations))
+            made = next(k for k, loop in enumerate(step) if program.states[state] in loop.gives)
+            step[max(last, made)].finishes.append(state)
+    return Layout(step, head, arrays | {program.logits}, in_place)
+
+
+def _loops(program: IntegerProgram, operations: tuple[Operation, ...]) -> list[Loop]:
+    loops: list[Loop] = []
+    for operation in operations:
+        size = program.values[operation.out].size
+        whole = {vector for _, vector in operation.products} if isinstance(operation, Affine) else set()
+        if not loops or loops[-1].size != size or whole & loops[-1].gives:
+            loops.append(Loop(size))
+        loops[-1].operations.append(operation)
+    return loops
+
+
+def _own_unit_only(program: IntegerProgram, loops: list[Loop], state: str) -> bool:
+    source = program.states[state]
+    readers = [loop for loop in loops if any(state in o.reads for o in loop.operations)]
+    whole = any(
+        state in (vector for _, vector in o.products) for o in (*program.step, *program.head) if isinstance(o, Affine)
+    )
+    return not whole and len(readers) == 1 and source in readers[0].gives
+
+
+def ram_bytes(program: IntegerProgram) -> int:
+    """Return the bytes that one inference needs: states, one frame, arrays of a step, logits."""
+    plan = layout(program)
+    names = {"input", *program.states, *plan.arrays}
+    return sum(value_bytes_in_ram(program, name) for name in names)
+
+
+def value_bytes_in_ram(program: IntegerProgram, name: str) -> int:
+    """Return the bytes of a value as an array in C."""
+    value = program.values[name]
+    return value.size * container_bits(value.format.bits) // 8
+
+
+def container_bits(bits: int) -> int:
+    """Return the width of the C type that holds `bits`."""
+    return 8 if bits <= 8 else 16 if bits <= 16 else 32
