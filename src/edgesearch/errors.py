@@ -33,5 +33,13 @@ class TrainingError(EdgesearchError):
     """Training cannot go on, for example because the loss is no longer finite."""
 
 
+class ToolError(EdgesearchError):
+    """A program that is needed, such as a C compiler, is missing or failed."""
+
+
+class DifferenceError(EdgesearchError):
+    """Two ways of computing that must agree to the last bit do not."""
+
+
 class EdgesearchWarning(UserWarning):
     """Something the user should know that does not stop the work."""
