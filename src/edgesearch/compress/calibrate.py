@@ -11,12 +11,12 @@ from torch import Tensor
 
 from edgesearch.compress.executor import Executor
 from edgesearch.compress.graph import Graph
+from edgesearch.config.schema import RANGES
 from edgesearch.errors import ConfigError, DataError
 from edgesearch.numerics.approximation import Table, approximate
 from edgesearch.numerics.format import Floats, Format
 from edgesearch.numerics.operations import Apply
 
-RANGES = ("max", "percentile", "error")
 _SAMPLE = 4096  # numbers kept of each value
 _TRIED = 4  # fractions below and above the one of the largest number
 _PERCENTILE = 99.9

@@ -1,7 +1,7 @@
 """A graph run by torch: as floats, or in the numbers that the integer program has, with gradients through the rounding.
 
-Everything is float64: sums of products of integers, scaled by powers of two, are exact in it, so that the fake-quantised
-forward pass and the program's interpreter give the same numbers.
+Everything is float64: sums of products of integers, scaled by powers of two, are exact in it, so that the
+fake-quantised forward pass and the program's interpreter give the same numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -88,7 +88,7 @@ class Executor(nn.Module):
     def _run(self, operations: list[Operation], environment: dict[str, Tensor], observe: Observer | None) -> None:
         for operation in operations:
             if isinstance(operation, Apply):
-                result = self._apply(operation, environment[operation.source])
+                result = self._looked_up(operation, environment[operation.source])
             else:
                 result = (
                     _affine(operation, environment) if isinstance(operation, Affine) else _sum(operation, environment)
@@ -108,7 +108,7 @@ class Executor(nn.Module):
         most = to.high if high is None else min(to.high, int(to.integers(high)))
         return _Round.apply(total, to.fraction, least, most)  # type: ignore[no-any-return, no-untyped-call]
 
-    def _apply(self, operation: Apply, x: Tensor) -> Tensor:
+    def _looked_up(self, operation: Apply, x: Tensor) -> Tensor:
         y = _EXACT[operation.function](x)
         if self.formats is None:
             return y

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from edgesearch.cells.foreign import as_classifier
@@ -45,7 +46,7 @@ def _shaped(numbers: Tensor) -> Any:
 
 
 class Wrapped(nn.Module):
-    """The model in the quantiser's hands: called like the model, on raw sequences in its layout, giving logits (B, C)."""
+    """The model in the quantiser's hands: called like the model, on raw sequences in its layout, giving logits."""
 
     def __init__(self, quantizer: "Quantizer") -> None:
         super().__init__()
@@ -116,7 +117,7 @@ class Quantizer:
             logits = self._executor(sequences)
         else:
             logits = Executor(graph)(sequences, self.ranges if self.mode == "calibrate" else None)
-        return logits.to(x.dtype)
+        return torch.Tensor.to(logits, x.dtype)
 
     def _graph_for(self, steps: int) -> Graph:
         if self._graph is None:

@@ -113,7 +113,7 @@ def _features(config: Config) -> str | None:
 
 def _run_folder(config: Config) -> str | None:
     if config.task.name == "train" and config.run is not None:
-        return f"run names a finished run and belongs to task=test, got run={config.run} with task=train; set task=test"
+        return f"run names a finished run, which task=train does not take, got run={config.run}; set task=test"
     if config.task.name != "train" and config.run is None:
         return (
             f"task={config.task.name} needs the folder of a finished run, got run=null; set run=outputs/DATA/CELL/HASH"

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import MISSING
 
 NONLINEARITIES = ("sigmoid", "tanh", "relu", "quantSigm", "quantSigm4", "quantTanh")
+RANGES = ("max", "percentile", "error")
 BACKENDS = ("auto", "fused", "eager")
 
 
@@ -58,7 +59,7 @@ POSITIVE = Rule(above=0)
 class TaskConfig:
     """What the command does."""
 
-    name: str = key(Rule(choices=("train", "test")))
+    name: str = key(Rule(choices=("train", "test", "export", "show")))
 
 
 @dataclass
@@ -141,10 +142,13 @@ class TrainConfig:
 
 @dataclass
 class QuantConfig:
-    """Bit widths of the integer model whose size is reported."""
+    """The integer program: bits of weights, of input, gates and states; how ranges and tables are chosen."""
 
     weight_bits: int = key(Rule(at_least=2, at_most=16))
     activation_bits: int = key(Rule(at_least=8, at_most=16))
+    range: str = key(Rule(choices=RANGES))
+    function_error: float = key(POSITIVE)
+    calibration_rows: int = key(COUNT)
 
 
 @dataclass
@@ -155,6 +159,13 @@ class BudgetConfig:
     flash_bytes: int | None = key(COUNT)
     ram_bytes: int | None = key(COUNT)
     macs: int | None = key(COUNT)
+
+
+@dataclass
+class ExportConfig:
+    """What task=export writes."""
+
+    name: str = key(Rule(choices=("c",)))
 
 
 @dataclass
@@ -184,4 +195,5 @@ class Config:
     train: TrainConfig = key()
     quant: QuantConfig = key()
     budget: BudgetConfig = key()
+    export: ExportConfig = key(machine=True)
     logger: LoggerConfig = key(machine=True)

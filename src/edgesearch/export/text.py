@@ -118,7 +118,8 @@ int main(void) {
     model_logits(&s, logits);
     for (k = 0; k < MODEL_CLASSES; k++)
       if (logits[k] != golden_logits[n * MODEL_CLASSES + k]) {
-        printf("window %d, class %d: %ld instead of %ld\\n", n, k, (long)logits[k], (long)golden_logits[n * MODEL_CLASSES + k]);
+        printf("window %d, class %d: %ld instead of %ld\\n", n, k, (long)logits[k],
+               (long)golden_logits[n * MODEL_CLASSES + k]);
         return 1;
       }
     if (model_predict(golden_windows + n * MODEL_STEPS * MODEL_INPUTS) != golden_answers[n]) {

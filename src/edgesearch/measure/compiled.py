@@ -1,7 +1,7 @@
 """The oracle: an exported program compiled and run, and compared with the interpreter in every operation.
 
-The C is built as it is exported, with MODEL_TRACE filled in: each variant must give the interpreter's integers for every
-unit of every operation at every step of every window, or the first difference is an error.
+The C is built as it is exported, with MODEL_TRACE filled in: each variant must give the interpreter's integers for
+every unit of every operation at every step of every window, or the first difference is an error.
 """
 
 import ctypes

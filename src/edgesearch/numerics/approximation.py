@@ -79,7 +79,7 @@ def exact(function: str, x: Floats) -> Floats:
 
 @cache
 def approximate(function: str, source: Format, to: Format, error: float) -> Table:
-    """Return the smallest table whose error is at most `error`, or little more than the output's step where that is coarser.
+    """Return the smallest table with an error of at most `error`, or 1.25 steps of the output if that is more.
 
     Args:
         function: `sigmoid` or `tanh`.
@@ -133,7 +133,7 @@ def _interpolated(function: str, source: Format, start: int, end: int, order: in
     if end - start <= order:
         nodes = start + np.arange(order + 1.0)
     values = exact(function, nodes * source.step)
-    return np.polynomial.polynomial.polyfit(nodes - start, values, order)
+    return np.asarray(np.polynomial.polynomial.polyfit(nodes - start, values, order), np.float64)
 
 
 def _rounded(real: Floats, to: Format, order: int) -> tuple[Ints, tuple[int, ...]] | None:

@@ -58,7 +58,7 @@ class Format:
 
     def numbers(self, integers: Ints) -> Floats:
         """Return the numbers that `integers` stand for."""
-        return integers * self.step
+        return integers * np.float64(self.step)
 
     def __str__(self) -> str:
         return f"{'s' if self.signed else 'u'}{self.bits}.{self.fraction}"

@@ -26,7 +26,7 @@ class Outcome:
         answers: (N,) classes, the first of equal ones.
         states: the states after the last step, (N, size) each.
         saturations: of each operation that can saturate, how many of its results did at each step (T,), or (1,) for
-            one of the head; `input` counts the frames' values.
+            one of the head.
     """
 
     logits: Ints
@@ -70,8 +70,7 @@ def run(program: IntegerProgram, x: Ints, observe: Observer | None = None) -> Ou
         runner.execute(operation, -1, observe)
     logits = runner.environment[program.logits]
     states = {state: runner.environment[state] for state in program.states}
-    clipped = np.array([((frame == format.low) | (frame == format.high)).sum() for frame in x], np.int64)
-    return Outcome(logits, logits.argmax(axis=1), states, {"input": clipped, **runner.saturations})
+    return Outcome(logits, logits.argmax(axis=1), states, runner.saturations)
 
 
 class _Runner:

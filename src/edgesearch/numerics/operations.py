@@ -1,7 +1,7 @@
 """The operations of an integer program, on named vectors. What each computes follows from the formats of its operands.
 
-Exact sums in wide integers, then one rounding, then saturation: the same in the interpreter, in fake quantisation and in
-C. `Affine` and `Combine` align their terms to the finest of their fractions before they add.
+Exact sums in wide integers, then one rounding, then saturation: the same in the interpreter, in fake quantisation and
+in C. `Affine` and `Combine` align their terms to the finest of their fractions before they add.
 """
 
 from dataclasses import dataclass

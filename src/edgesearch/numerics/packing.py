@@ -1,4 +1,4 @@
-"""How constants lie in flash: bit widths packed, sparse matrices with their indices. What is counted is what is exported.
+"""How constants lie in flash: widths packed, sparse matrices with their indices. What is counted is what is exported.
 
 Values fill bytes from the low bits on; 16 and 32 bits are arrays of their own type. A sparse matrix is a bitmap (a bit
 an entry, row after row, each row starting a byte, then the non-zeros) or an index (of each row its number of non-zeros,
@@ -37,8 +37,8 @@ def matrix_bytes(matrix: Ints, format: Format, encoding: Encoding) -> int:
     if encoding == "dense":
         return value_bytes(matrix.size, format)
     if encoding == "bitmap":
-        return rows * -(-columns // 8) + value_bytes(nonzeros, format)
-    return (rows + nonzeros) * index_bytes(columns) + value_bytes(nonzeros, format)
+        return int(rows * -(-columns // 8)) + value_bytes(nonzeros, format)
+    return int(rows + nonzeros) * index_bytes(columns) + value_bytes(nonzeros, format)
 
 
 def best_encoding(matrix: Ints, format: Format) -> Encoding:
@@ -51,12 +51,12 @@ def packed(values: Ints, format: Format) -> bytes:
     bits = stored_bits(format)
     flat = values.reshape(-1)
     if bits >= 8:
-        return flat.astype(f"<i{bits // 8}" if format.signed else f"<u{bits // 8}").tobytes()
+        return bytes(flat.astype(f"<i{bits // 8}" if format.signed else f"<u{bits // 8}").tobytes())
     per_byte = 8 // bits
     padded = np.zeros(-(-flat.size // per_byte) * per_byte, np.int64)
     padded[: flat.size] = flat & ((1 << bits) - 1)
     shifts = np.arange(per_byte) * bits
-    return (padded.reshape(-1, per_byte) << shifts).sum(axis=1).astype(np.uint8).tobytes()
+    return bytes((padded.reshape(-1, per_byte) << shifts).sum(axis=1).astype(np.uint8).tobytes())
 
 
 def bitmap(matrix: Ints) -> bytes:

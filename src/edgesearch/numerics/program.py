@@ -1,7 +1,7 @@
 """`IntegerProgram`: what is searched, what is reported and what is shipped. A list of operations, constants, formats.
 
-A step of the time loop reads a frame and the states, and each state then takes a value of that step. After the last step
-the head's operations give the logits, and the answer is the first largest of them.
+A step of the time loop reads a frame and the states, and each state then takes a value of that step. After the last
+step the head's operations give the logits, and the answer is the first largest of them.
 """
 
 from collections.abc import Callable, Mapping
@@ -107,6 +107,10 @@ class IntegerProgram:
         if self.sum_bits(operation) > _WIDEST:
             raise ModelFileError(f"{operation.out} needs sums of {self.sum_bits(operation)} bits; use narrower formats")
 
+    @cached_property
+    def _makers(self) -> dict[str, Operation]:
+        return {operation.out: operation for operation in (*self.step, *self.head)}
+
     def format(self, name: str) -> Format:
         """Return the format of a value or constant."""
         return self.values[name].format if name in self.values else self.constants[name].format
@@ -151,6 +155,11 @@ class IntegerProgram:
         """Return the largest magnitude that a value or constant vector can have."""
         if name in self.constants:
             return int(np.abs(self.constants[name].integers).max(initial=0))
+        maker = self._makers.get(self.states.get(name, name))
+        if isinstance(maker, Combine):
+            return max(map(abs, self.bounds(maker)))
+        if isinstance(maker, Apply):
+            return min(self.format(name).largest, 1 << self.format(name).fraction)  # sigmoid and tanh reach 1
         return self.format(name).largest
 
     def sum_bits(self, operation: Operation) -> int:
@@ -190,7 +199,7 @@ class IntegerProgram:
             return sum(int(np.count_nonzero(self.constants[m].integers)) for m, _ in operation.products)
         if isinstance(operation, Combine):
             return self.values[operation.out].size * sum(len(term.operands) == 2 for term in operation.terms)
-        order = self.tables[operation.out].coefficients.shape[1] - 1
+        order: int = self.tables[operation.out].coefficients.shape[1] - 1
         return self.values[operation.out].size * order
 
     def export(self, folder: str | Path, target: str = "c") -> None:

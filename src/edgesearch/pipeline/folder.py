@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from edgesearch.config import Config, config_hash, load_config
 from edgesearch.errors import ModelFileError, RunInUseError
+from edgesearch.export import export_c
+from edgesearch.numerics.program import IntegerProgram
+from edgesearch.numerics.storage import load, save
 from edgesearch.report.record import Record, read_record, write_text
 
 
@@ -66,6 +69,20 @@ class RunFolder:
         partial = self.checkpoints / "best.partial"
         torch.save({"state_dict": state_dict}, partial)
         partial.replace(self.checkpoints / "best.ckpt")
+
+    def save_program(self, program: IntegerProgram) -> None:
+        """Write program.npz and its C folder, export/c."""
+        save(program, self.path / "program.npz")
+        (self.path / "export").mkdir(exist_ok=True)
+        export_c(program, self.path / "export" / "c")
+
+    def program(self) -> IntegerProgram:
+        """Read program.npz.
+
+        Raises:
+            ModelFileError: the file is missing, damaged or of another version.
+        """
+        return load(self.path / "program.npz")
 
     def load_best(self, model: nn.Module) -> None:
         """Load the chosen weights into `model`, without unpickling anything but tensors.

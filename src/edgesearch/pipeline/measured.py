@@ -1,12 +1,13 @@
 """The record of a trained model: accuracies, counts, sizes, versions."""
 
 import platform
+import warnings
 from importlib.metadata import version
 from typing import Any, cast
 
 import torch
 
-from edgesearch.budget import FLOAT32, Widths, edgeml_bytes, model_size
+from edgesearch.budget import FLOAT32, edgeml_bytes, model_size
 from edgesearch.cells.cell import RNNCell
 from edgesearch.cells.classifier import Classifier, build_classifier
 from edgesearch.cells.fused import usable
@@ -15,8 +16,12 @@ from edgesearch.compress.threshold import nonzeros
 from edgesearch.config import Config, identity
 from edgesearch.data import Dataset
 from edgesearch.data.batches import tensors
+from edgesearch.errors import EdgesearchWarning, ToolError
+from edgesearch.export.layout import ram_bytes
 from edgesearch.measure import Evaluation, evaluate
+from edgesearch.measure.compiled import variants
 from edgesearch.pipeline.folder import RunFolder
+from edgesearch.pipeline.program import compile_classifier, compiled_accuracy, fake_quant_accuracy, outcome
 from edgesearch.report.record import Record
 from edgesearch.training.fit import Fitted
 
@@ -24,15 +29,15 @@ _PACKAGES = ("edgesearch", "torch", "pytorch-lightning", "hydra-core", "numpy")
 
 
 def measured(config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, folder: RunFolder) -> Record:
-    """Return the record of a finished training. The test split is read here, once.
+    """Return the record of a finished training; write its program and C folder. The test split is read here, once.
 
-    `flash_bytes` and `ram_bytes` are those of the float32 model, the only level measured; `sizes` has both.
+    `flash_bytes`, `ram_bytes` and `macs` are those of the integer program, where the model has one.
     """
     model = build_classifier(spec, config.cell.backend)
     model.load_state_dict(fitted.state_dict)
     validation, test = _evaluations(model, dataset)
-    sizes = {widths.label: model_size(spec, widths) for widths in (FLOAT32, Widths.of(config.quant))}
-    return {
+    float32 = model_size(spec, FLOAT32)
+    record = {
         "status": "finished",
         "cell": spec.cell,
         "data": describe(dataset),
@@ -48,18 +53,48 @@ def measured(config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, 
         "resumed_at": fitted.resumed_at,
         "parameters": spec.parameters,
         "nonzeros": nonzeros(model),
-        "flash_bytes": sizes["float32"].flash_bytes,
-        "ram_bytes": sizes["float32"].ram_bytes,
-        "macs": sizes["float32"].macs,
-        "sizes": {
-            label: {"flash_bytes": size.flash_bytes, "ram_bytes": size.ram_bytes, "encodings": size.encodings}
-            for label, size in sizes.items()
-        },
+        "flash_bytes": float32.flash_bytes,
+        "ram_bytes": float32.ram_bytes,
+        "macs": float32.macs,
+        "sizes": {"float32": {"flash_bytes": float32.flash_bytes, "ram_bytes": float32.ram_bytes}},
         "edgeml_bytes": edgeml_bytes(spec),
         "config_hash": folder.path.name,
         "config": identity(config),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
     }
+    if spec.bidirectional:
+        warnings.warn(
+            "a bidirectional model has no integer program; only its float accuracy is measured",
+            EdgesearchWarning,
+            stacklevel=2,
+        )
+    else:
+        _add_program(record, config, dataset, model, folder)
+    return record
+
+
+def _add_program(record: Record, config: Config, dataset: Dataset, model: Classifier, folder: RunFolder) -> None:
+    """Compile the program, write it and its C, and add its accuracies, sizes, formats and saturations."""
+    compiled = compile_classifier(config, dataset, model)
+    program = compiled.program
+    folder.save_program(program)
+    for name, split in (("val_accuracy", dataset.validation), ("test_accuracy", dataset.test)):
+        found = outcome(program, split)
+        record[name] |= {
+            "fake_quant": fake_quant_accuracy(compiled, split, config.quant.function_error),
+            "integer": float((found.answers == split.y).mean()),
+        }
+    try:
+        fastest = [v for v in variants() if "-O2" in v.flags][:1]
+        record["test_accuracy"]["c"] = compiled_accuracy(program, dataset.test, fastest)[fastest[0].name]
+    except ToolError as error:
+        warnings.warn(f"the program's C was not run: {error}", EdgesearchWarning, stacklevel=2)
+    size = {"flash_bytes": program.flash_bytes, "ram_bytes": ram_bytes(program)}
+    record |= size | {"macs": program.macs}
+    record["sizes"][f"{config.quant.weight_bits}-bit"] = size
+    record["formats"] = {name: str(chosen) for name, chosen in compiled.formats.items()}
+    record["encodings"] = {n: c.encoding for n, c in program.constants.items() if c.integers.ndim == 2}
+    record["saturations"] = {name: [int(n) for n in counts] for name, counts in found.saturations.items()}
 
 
 def _backend(config: Config, model: Classifier) -> str:

@@ -1,19 +1,19 @@
 """`task.name` to the function that does it."""
 
+import importlib
+
 from edgesearch.config import Config
 from edgesearch.report.record import Record
+
+_MODULES = {"train": "train", "test": "test", "export": "show", "show": "show"}
 
 
 def run_task(config: Config) -> Record:
     """Run the configured task; its results are printed, written to the run folder and returned."""
     _limit_threads(config.train.threads)
-    if config.task.name == "train":
-        from edgesearch.pipeline.train import train
-
-        return train(config)
-    from edgesearch.pipeline.test import test
-
-    return test(config)
+    module = importlib.import_module(f"edgesearch.pipeline.{_MODULES[config.task.name]}")
+    record: Record = getattr(module, config.task.name)(config)
+    return record
 
 
 def _limit_threads(count: int | None) -> None:

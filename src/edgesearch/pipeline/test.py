@@ -1,16 +1,17 @@
 """task=test: a finished run's chosen weights, evaluated again on its data."""
 
-from pathlib import Path
-
 from rich.console import Console
 
 from edgesearch.cells.classifier import build_classifier
 from edgesearch.config import Config
-from edgesearch.data import load_dataset, source_digest
+from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.data.batches import tensors
 from edgesearch.errors import ModelFileError
 from edgesearch.measure import evaluate
+from edgesearch.measure.compiled import variants
 from edgesearch.pipeline.folder import RunFolder
+from edgesearch.pipeline.program import compiled_accuracy, outcome
+from edgesearch.pipeline.show import finished_run
 from edgesearch.pipeline.train import spec_for
 from edgesearch.report.record import Record
 from edgesearch.report.tables import confusion, summary
@@ -25,11 +26,9 @@ def test(config: Config) -> Record:
 
     Raises:
         ModelFileError: no finished run there, damaged weights, or another test accuracy than recorded.
+        DifferenceError: the interpreter and a compiled variant differ in any operation.
     """
-    folder = RunFolder(Path(str(config.run)))
-    record = folder.finished()
-    if record is None:
-        raise ModelFileError(f"run must be the folder of a finished run, got {folder.path}; see outputs/DATA/CELL/HASH")
+    folder, record = finished_run(config)
     stored = folder.config()
     stored.data.path = config.data.path or stored.data.path
     if source_digest(stored.data) != record["data"]["content"]:
@@ -44,7 +43,23 @@ def test(config: Config) -> Record:
             f"the run recorded a test accuracy of {record['test_accuracy']['float']:.4f}, got {found.accuracy:.4f}; "
             "its data or weights have changed, train it again"
         )
+    if (folder.path / "program.npz").exists():
+        _check_program(folder, record, dataset)
     console = Console()
     console.print(confusion(record))
     console.print(summary(record, str(folder.path)))
     return record
+
+
+def _check_program(folder: RunFolder, record: Record, dataset: Dataset) -> None:
+    """Measure the program again, in Python and in every C variant that can be built here."""
+    program = folder.program()
+    accuracy = float((outcome(program, dataset.test).answers == dataset.test.y).mean())
+    if accuracy != record["test_accuracy"]["integer"]:
+        raise ModelFileError(
+            f"the run recorded an integer test accuracy of {record['test_accuracy']['integer']:.4f}, got "
+            f"{accuracy:.4f}; its data or program have changed, train it again"
+        )
+    found = compiled_accuracy(program, dataset.test, variants())
+    record["test_accuracy"]["c"] = next(iter(found.values()))
+    record["variants"] = found

@@ -23,6 +23,8 @@ def summary(record: Record, folder: str) -> Table:
         table.add_row(f"flash / RAM, {label}", f"{size['flash_bytes']:,} / {size['ram_bytes']:,} bytes")
     table.add_row("flash by EdgeML's formula", f"{record['edgeml_bytes']:,} bytes")
     table.add_row("MACs per inference", f"{record['macs']:,}")
+    for name in record.get("variants", {}):
+        table.add_row(f"C, {name}", "no difference")
     table.add_row("folder", folder)
     return table
 
@@ -45,8 +47,8 @@ def comparison(points: Sequence[tuple[list[str], Record]]) -> Table:
         integer = list(record["sizes"].values())[-1]
         table.add_row(
             " ".join(_short(override) for override in overrides if override not in shared),
-            _percent(record["test_accuracy"]["float"]),
-            _percent(record["val_accuracy"]["float"]),
+            _percent(list(record["test_accuracy"].values())[-1]),
+            _percent(list(record["val_accuracy"].values())[-1]),
             str(record["nonzeros"]),
             f"{integer['flash_bytes']:,} B",
             record["config_hash"],

@@ -1,0 +1,98 @@
+"""From a trained classifier to its integer program, and the accuracy of every level on the way to C."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgesearch.cells.classifier import Classifier
+from edgesearch.compress.calibrate import Widths, choose_formats, choose_tables, observe
+from edgesearch.compress.executor import Executor
+from edgesearch.compress.graph import Graph, build_graph
+from edgesearch.compress.quantizer import compile_program
+from edgesearch.config import Config, QuantConfig
+from edgesearch.data import Dataset
+from edgesearch.data.dataset import Split
+from edgesearch.errors import DifferenceError
+from edgesearch.measure.compiled import Variant, compare
+from edgesearch.numerics.format import Format, Ints
+from edgesearch.numerics.interpreter import Outcome, input_integers, run
+from edgesearch.numerics.program import IntegerProgram
+
+_ROWS = 512  # windows at once
+Accuracies = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program with the graph and formats it came from."""
+
+    program: IntegerProgram
+    graph: Graph
+    formats: dict[str, Format]
+
+
+def widths_of(quant: QuantConfig) -> Widths:
+    """Return the widths that the configuration asks for."""
+    return Widths(quant.weight_bits, quant.activation_bits, quant.range, quant.function_error)
+
+
+def compile_classifier(config: Config, dataset: Dataset, model: Classifier) -> Compiled:
+    """Calibrate a classifier on training rows and return its program, which takes frames in the data's raw units.
+
+    Raises:
+        ConfigError: a model that has no integer form.
+    """
+    graph = graph_of(model, dataset)
+    ranges = observe(graph, _batches(_first(dataset.train, config.quant.calibration_rows)))
+    formats = choose_formats(graph, ranges, widths_of(config.quant))
+    about = {"cell": config.cell.name, "data": config.data.name, "classes": " ".join(dataset.class_names)}
+    return Compiled(compile_program(graph, formats, config.quant.function_error, about), graph, formats)
+
+
+def graph_of(model: Classifier, dataset: Dataset) -> Graph:
+    """Return the graph of a classifier that was trained on the data's normalised frames."""
+    model.input_mean, model.input_std = torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std)
+    return build_graph(model, dataset.steps)
+
+
+def fake_quant_accuracy(compiled: Compiled, split: Split, function_error: float) -> float:
+    """Return the accuracy of the fake-quantised forward pass on raw rows."""
+    tables = choose_tables(compiled.graph, compiled.formats, function_error)
+    executor = Executor(compiled.graph, compiled.formats, tables)
+    with torch.no_grad():
+        answers = [executor(x).argmax(dim=1).numpy() for x in _batches(split)]
+    return float((np.concatenate(answers) == split.y).mean())
+
+
+def outcome(program: IntegerProgram, split: Split) -> Outcome:
+    """Return what the interpreter makes of raw rows."""
+    return run(program, integers(program, split))
+
+
+def integers(program: IntegerProgram, split: Split) -> Ints:
+    """Return a split's rows as the program's input (T, N, D)."""
+    return input_integers(program, split.x.transpose(1, 0, 2).astype(np.float64))
+
+
+def compiled_accuracy(program: IntegerProgram, split: Split, variants: list[Variant]) -> Accuracies:
+    """Return the accuracy of each compiled variant on raw rows.
+
+    Raises:
+        DifferenceError: one differs from the interpreter in any operation.
+    """
+    if not variants:
+        raise DifferenceError("comparing needs at least one compiled variant, got none")
+    answers = compare(program, integers(program, split), variants)
+    return {name: float((found == split.y).mean()) for name, found in answers.items()}
+
+
+def _first(split: Split, rows: int) -> Split:
+    """Evenly spread rows of a split."""
+    return split.take(np.linspace(0, len(split) - 1, min(rows, len(split))).astype(np.intp))
+
+
+def _batches(split: Split) -> list[Tensor]:
+    """Raw sequences (T, B, D)."""
+    return [x.transpose(0, 1) for x in torch.split(torch.from_numpy(split.x), _ROWS)]
