@@ -108,7 +108,7 @@ def test_a_run_a_rerun_and_a_test(
     assert record["backend"] in ("fused", "eager")
     assert record["config_hash"] == folder.name
     assert sum(map(sum, record["confusion"])) == record["data"]["rows"]["test"]
-    expected = {".lock", "config.yaml", "record.json", "metrics.csv", "checkpoints"}
+    expected = {".lock", "config.yaml", "record.json", "metrics.csv", "checkpoints", "program.npz", "export"}
     assert {path.name for path in folder.iterdir()} == expected
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
 
@@ -192,7 +192,7 @@ def test_a_sweep_runs_every_point_and_names_a_bad_one(
     arguments = (*FAST, f"outputs_dir={tmp_path}", "cell.wRank=2,3", "schedule.sparsity=0,0.5", "-m")
     code, out, _ = run(monkeypatch, capsys, *arguments)
     assert code == 0
-    assert out.count("test accuracy") == 4
+    assert out.count("test accuracy (c)") == 4
     assert len(list(tmp_path.glob("digits/fastgrnn/*/record.json"))) == 4
     code, out, err = run(monkeypatch, capsys, *FAST, f"outputs_dir={tmp_path}", "cell.wRank=99,4", "-m")
     assert code == 2

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from edgesearch.compress.executor import Executor
 from edgesearch.compress.graph import Graph
+from edgesearch.config import QuantConfig
 from edgesearch.config.schema import RANGES
 from edgesearch.errors import ConfigError, DataError
 from edgesearch.numerics.approximation import Table, approximate
@@ -103,7 +104,12 @@ class Widths:
     function_error: float = 1e-3
     named: Mapping[str, int] = field(default_factory=dict)
 
-    def of(self, graph: Graph, name: str) -> int:
+    @classmethod
+    def of(cls, quant: QuantConfig) -> "Widths":
+        """Return the widths that a configuration asks for."""
+        return cls(quant.weight_bits, quant.activation_bits, quant.range, quant.function_error)
+
+    def bits(self, graph: Graph, name: str) -> int:
         """Return the bits of a value or constant."""
         by_role = {"matrix": self.weights, "input": self.activations, "activation": self.activations}
         return self.named.get(name, by_role.get(graph.roles[name], 16))
@@ -128,12 +134,12 @@ def choose_formats(graph: Graph, ranges: Ranges, widths: Widths) -> dict[str, Fo
     formats |= {state: formats[source] for state, source in graph.states.items()}
     for name, numbers in graph.parameters.items():
         values = numbers().detach().double().numpy().reshape(-1)
-        formats[name] = fitted(values, float(np.abs(values).max(initial=0)), widths.of(graph, name), widths.range)
+        formats[name] = fitted(values, float(np.abs(values).max(initial=0)), widths.bits(graph, name), widths.range)
     return formats
 
 
 def _value_format(graph: Graph, name: str, seen: Observed, widths: Widths) -> Format:
-    bits = widths.of(graph, name)
+    bits = widths.bits(graph, name)
     if name not in graph.bounded:
         return fitted(seen.sample, seen.largest, bits, widths.range)
     signed = bool((seen.sample < 0).any())

@@ -59,7 +59,7 @@ POSITIVE = Rule(above=0)
 class TaskConfig:
     """What the command does."""
 
-    name: str = key(Rule(choices=("train", "test", "export", "show")))
+    name: str = key(Rule(choices=("train", "test", "finetune", "export", "show")))
 
 
 @dataclass
@@ -111,7 +111,7 @@ class CellConfig:
 
 @dataclass
 class ScheduleConfig:
-    """How weights become zero: never (`dense`) or in three phases; wSparsity and uSparsity override sparsity."""
+    """How weights become zero: never (`dense`) or in three phases; from when on the forward pass is quantised."""
 
     name: str = key(Rule(choices=("three_phase", "dense")))
     sparsity: float = key(SHARE)
@@ -119,6 +119,7 @@ class ScheduleConfig:
     uSparsity: float | None = key(SHARE)
     cut: str = key(Rule(choices=("ramp", "step")))
     trim_every: int = key(COUNT)
+    quantize_from: float | None = key(SHARE)
 
 
 @dataclass
@@ -162,6 +163,14 @@ class BudgetConfig:
 
 
 @dataclass
+class FinetuneConfig:
+    """Training of a finished run's weights in the program's numbers."""
+
+    epochs: int = key(COUNT)
+    lr: float = key(POSITIVE)
+
+
+@dataclass
 class ExportConfig:
     """What task=export writes."""
 
@@ -195,5 +204,6 @@ class Config:
     train: TrainConfig = key()
     quant: QuantConfig = key()
     budget: BudgetConfig = key()
+    finetune: FinetuneConfig = key(machine=True)
     export: ExportConfig = key(machine=True)
     logger: LoggerConfig = key(machine=True)

@@ -85,14 +85,26 @@ class RunFolder:
         return load(self.path / "program.npz")
 
     def load_best(self, model: nn.Module) -> None:
-        """Load the chosen weights into `model`, without unpickling anything but tensors.
+        """Load the chosen weights into `model`.
 
         Raises:
             ModelFileError: the file is missing, damaged or of another model.
         """
+        try:
+            model.load_state_dict(self.best())
+        except RuntimeError as error:
+            raise ModelFileError(f"{self.path} holds another model's weights; run its training again") from error
+
+    def best(self) -> dict[str, Tensor]:
+        """Return the chosen weights, without unpickling anything but tensors.
+
+        Raises:
+            ModelFileError: the file is missing or damaged.
+        """
         path = self.checkpoints / "best.ckpt"
         try:
-            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+            found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            return found
         except FileNotFoundError as error:
             raise ModelFileError(f"a finished run has {path}, which is missing; run its training again") from error
         except Exception as error:  # (torch.load raises many unrelated types)

@@ -20,6 +20,7 @@ from edgesearch.errors import EdgesearchWarning, ToolError
 from edgesearch.export.layout import ram_bytes
 from edgesearch.measure import Evaluation, evaluate
 from edgesearch.measure.compiled import variants
+from edgesearch.numerics.format import Format
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.program import compile_classifier, compiled_accuracy, fake_quant_accuracy, outcome
 from edgesearch.report.record import Record
@@ -69,13 +70,20 @@ def measured(config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, 
             stacklevel=2,
         )
     else:
-        _add_program(record, config, dataset, model, folder)
+        _add_program(record, config, dataset, model, fitted.formats, folder)
     return record
 
 
-def _add_program(record: Record, config: Config, dataset: Dataset, model: Classifier, folder: RunFolder) -> None:
+def _add_program(
+    record: Record,
+    config: Config,
+    dataset: Dataset,
+    model: Classifier,
+    formats: dict[str, Format],
+    folder: RunFolder,
+) -> None:
     """Compile the program, write it and its C, and add its accuracies, sizes, formats and saturations."""
-    compiled = compile_classifier(config, dataset, model)
+    compiled = compile_classifier(config, dataset, model, formats)
     program = compiled.program
     folder.save_program(program)
     for name, split in (("val_accuracy", dataset.validation), ("test_accuracy", dataset.test)):

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from edgesearch.cells.classifier import Classifier
-from edgesearch.compress.calibrate import Widths, choose_formats, choose_tables, observe
+from edgesearch.compress.calibrate import Widths, choose_tables
 from edgesearch.compress.executor import Executor
-from edgesearch.compress.graph import Graph, build_graph
+from edgesearch.compress.finetune import calibrated, raw_graph
+from edgesearch.compress.graph import Graph
 from edgesearch.compress.quantizer import compile_program
-from edgesearch.config import Config, QuantConfig
+from edgesearch.config import Config
 from edgesearch.data import Dataset
 from edgesearch.data.dataset import Split
 from edgesearch.errors import DifferenceError
@@ -19,6 +20,7 @@ from edgesearch.measure.compiled import Variant, compare
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import Outcome, input_integers, run
 from edgesearch.numerics.program import IntegerProgram
+from edgesearch.training.callbacks import calibration_rows
 
 _ROWS = 512  # windows at once
 Accuracies = dict[str, float]
@@ -33,28 +35,21 @@ class Compiled:
     formats: dict[str, Format]
 
 
-def widths_of(quant: QuantConfig) -> Widths:
-    """Return the widths that the configuration asks for."""
-    return Widths(quant.weight_bits, quant.activation_bits, quant.range, quant.function_error)
+def compile_classifier(
+    config: Config, dataset: Dataset, model: Classifier, formats: dict[str, Format] | None = None
+) -> Compiled:
+    """Return a classifier's program, which takes frames in the data's raw units.
 
-
-def compile_classifier(config: Config, dataset: Dataset, model: Classifier) -> Compiled:
-    """Calibrate a classifier on training rows and return its program, which takes frames in the data's raw units.
+    `formats` are those that it was trained in; without them they are found by calibration on training rows.
 
     Raises:
         ConfigError: a model that has no integer form.
     """
-    graph = graph_of(model, dataset)
-    ranges = observe(graph, _batches(_first(dataset.train, config.quant.calibration_rows)))
-    formats = choose_formats(graph, ranges, widths_of(config.quant))
+    graph = raw_graph(model, dataset.steps, torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std))
+    if not formats:
+        formats = calibrated(graph, calibration_rows(dataset, config.quant), Widths.of(config.quant))
     about = {"cell": config.cell.name, "data": config.data.name, "classes": " ".join(dataset.class_names)}
     return Compiled(compile_program(graph, formats, config.quant.function_error, about), graph, formats)
-
-
-def graph_of(model: Classifier, dataset: Dataset) -> Graph:
-    """Return the graph of a classifier that was trained on the data's normalised frames."""
-    model.input_mean, model.input_std = torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std)
-    return build_graph(model, dataset.steps)
 
 
 def fake_quant_accuracy(compiled: Compiled, split: Split, function_error: float) -> float:
@@ -86,11 +81,6 @@ def compiled_accuracy(program: IntegerProgram, split: Split, variants: list[Vari
         raise DifferenceError("comparing needs at least one compiled variant, got none")
     answers = compare(program, integers(program, split), variants)
     return {name: float((found == split.y).mean()) for name, found in answers.items()}
-
-
-def _first(split: Split, rows: int) -> Split:
-    """Evenly spread rows of a split."""
-    return split.take(np.linspace(0, len(split) - 1, min(rows, len(split))).astype(np.intp))
 
 
 def _batches(split: Split) -> list[Tensor]:

@@ -5,7 +5,7 @@ import importlib
 from edgesearch.config import Config
 from edgesearch.report.record import Record
 
-_MODULES = {"train": "train", "test": "test", "export": "show", "show": "show"}
+_MODULES = {"train": "train", "test": "test", "finetune": "finetune", "export": "show", "show": "show"}
 
 
 def run_task(config: Config) -> Record:

@@ -13,6 +13,8 @@ def summary(record: Record, folder: str) -> Table:
     table = Table(title=_title(record), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right", overflow="fold")
+    for level, value in record.get("before", {}).get("test_accuracy", {}).items():
+        table.add_row(f"test accuracy ({level}), before", _percent(value))
     for level, value in record["test_accuracy"].items():
         table.add_row(f"test accuracy ({level})", _percent(value))
     for level, value in record["val_accuracy"].items():

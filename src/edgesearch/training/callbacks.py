@@ -13,8 +13,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from edgesearch.cells.classifier import Classifier
 from edgesearch.cells.spec import ModelSpec
+from edgesearch.compress.calibrate import Widths
+from edgesearch.compress.finetune import FakeQuantized, calibrated, raw_graph
 from edgesearch.compress.threshold import keep_largest, meets, nonzeros, sparse_tensors
+from edgesearch.config import QuantConfig
+from edgesearch.data.dataset import Dataset
+from edgesearch.numerics.format import Format
 from edgesearch.training.module import SequenceClassifier, learning_rate
 from edgesearch.training.phases import Phases
 
@@ -55,13 +61,62 @@ class ThreePhase(pl.Callback):
         self._masks = [state_dict[t.name] for t in self._tensors if t.name in state_dict]
 
 
+class FixedSupport(pl.Callback):
+    """Keeps every weight zero that is zero at the start."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._weights: list[Tensor] = [p for p in model.parameters() if not p.detach().all()]
+        self._masks: list[Tensor] = [(p.detach() != 0).to(p) for p in self._weights]
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        """Cut what has grown."""
+        if self._weights:
+            torch._foreach_mul_(self._weights, self._masks)
+
+
+class QuantizedPhase(pl.Callback):
+    """From epoch `first` on, training and validation see the program's numbers. Formats are chosen when it begins."""
+
+    def __init__(self, first: int, model: Classifier, dataset: Dataset, quant: QuantConfig) -> None:
+        self.first, self.formats = first, dict[str, Format]()
+        self._model, self._dataset, self._quant = model, dataset, quant
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin the phase if it is time."""
+        assert isinstance(pl_module, SequenceClassifier)
+        if trainer.current_epoch < self.first or pl_module.quantized is not None:
+            return
+        mean, std = torch.from_numpy(self._dataset.mean), torch.from_numpy(self._dataset.std)
+        graph = raw_graph(self._model, self._dataset.steps, mean, std)
+        if not self.formats:
+            self.formats = calibrated(graph, calibration_rows(self._dataset, self._quant), Widths.of(self._quant))
+        pl_module.quantized = FakeQuantized(graph, self.formats, self._quant.function_error, mean, std)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The formats."""
+        return {name: str(chosen) for name, chosen in self.formats.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore them."""
+        self.formats = {name: Format.parse(text) for name, text in state_dict.items()}
+
+
+def calibration_rows(dataset: Dataset, quant: QuantConfig) -> Tensor:
+    """Return raw training sequences (T, N, D) from all over the split."""
+    rows = torch.linspace(0, len(dataset.train) - 1, min(quant.calibration_rows, len(dataset.train))).long()
+    return torch.from_numpy(dataset.train.x)[rows].transpose(0, 1)
+
+
 class BestEpoch(pl.Callback):
     """Keeps the history and the weights of the best epoch among those that meet the sparsity.
 
-    Best is the highest validation accuracy, then the lowest validation loss; test data is not seen here.
+    Best is the highest validation accuracy, then the lowest validation loss; test data is not seen here. Epochs before
+    `first`, where the quantised phase begins, do not count.
     """
 
-    def __init__(self, spec: ModelSpec, phases: Phases, on_epoch: Callable[[Row], None]) -> None:
+    def __init__(self, spec: ModelSpec, phases: Phases, on_epoch: Callable[[Row], None], first: int = 0) -> None:
+        self._first = first
         self.history: list[Row] = []
         self.best: dict[str, Any] = {}
         self._tensors = sparse_tensors(spec) if phases.active else ()
@@ -87,7 +142,8 @@ class BestEpoch(pl.Callback):
         }
         self.history.append(row)
         rank = [pl_module.val_accuracy, -pl_module.val_loss]
-        if (not self.best or rank > self.best["rank"]) and meets(pl_module.model, self._tensors):
+        eligible = epoch >= self._first and meets(pl_module.model, self._tensors)
+        if eligible and (not self.best or rank > self.best["rank"]):
             weights = {name: value.detach().clone() for name, value in pl_module.model.state_dict().items()}
             self.best = {"epoch": epoch, "rank": rank, "state_dict": weights}
         self._on_epoch(row)

@@ -16,7 +16,16 @@ from edgesearch.cells.spec import ModelSpec
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
 from edgesearch.errors import ConfigError, ModelFileError, TrainingError
-from edgesearch.training.callbacks import BestEpoch, Checkpoints, EarlyStop, Row, ThreePhase
+from edgesearch.numerics.format import Format
+from edgesearch.training.callbacks import (
+    BestEpoch,
+    Checkpoints,
+    EarlyStop,
+    FixedSupport,
+    QuantizedPhase,
+    Row,
+    ThreePhase,
+)
 from edgesearch.training.datamodule import SequenceData
 from edgesearch.training.module import SequenceClassifier
 from edgesearch.training.phases import Phases
@@ -24,16 +33,27 @@ from edgesearch.training.phases import Phases
 
 @dataclass(frozen=True)
 class Fitted:
-    """The best epoch's weights and number (from 0), a row an epoch, where training was resumed, the cost before."""
+    """The best epoch's weights and number (from 0), a row an epoch, where training was resumed, the cost before.
+
+    `formats` are those in which it was trained, empty for a training in floats.
+    """
 
     state_dict: dict[str, Tensor]
     epoch: int
     history: list[Row]
     resumed_at: int | None
     seconds_before: float
+    formats: dict[str, Format]
 
 
-def fit(config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_epoch: Callable[[Row], None]) -> Fitted:
+def fit(
+    config: Config,
+    dataset: Dataset,
+    spec: ModelSpec,
+    checkpoint: Path,
+    on_epoch: Callable[[Row], None],
+    start: dict[str, Tensor] | None = None,
+) -> Fitted:
     """Train a classifier, going on from `checkpoint` where that file exists.
 
     Args:
@@ -42,6 +62,7 @@ def fit(config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_
         spec: what to build.
         checkpoint: where the state of an unfinished training is kept.
         on_epoch: called with each epoch's row; a resumed training first gives it the rows already done.
+        start: weights to begin with, whose zeros stay, instead of drawing them and going through the phases.
 
     Raises:
         TrainingError: the loss is not finite, or no epoch met the sparsity.
@@ -65,8 +86,18 @@ def fit(config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_
         steps_per_chunk=data.steps_per_chunk,
     )
     phases = Phases.of(config.schedule, config.train.epochs * data.steps_per_epoch)
-    best = BestEpoch(spec, phases, on_epoch)
-    callbacks: list[pl.Callback] = [ThreePhase(spec, phases, model), best]
+    support: pl.Callback = ThreePhase(spec, phases, model)
+    if start is not None:
+        model.load_state_dict(start)
+        support = FixedSupport(model)
+    callbacks = [support]
+    quantized_from = config.schedule.quantize_from
+    first = 0 if quantized_from is None else int(quantized_from * config.train.epochs)
+    quantized = QuantizedPhase(first, model, dataset, config.quant)
+    if quantized_from is not None:
+        callbacks.append(quantized)
+    best = BestEpoch(spec, phases, on_epoch, first)
+    callbacks.append(best)
     if config.train.patience is not None:
         callbacks.append(EarlyStop(config.train.patience, best, phases))
     callbacks.append(Checkpoints(checkpoint, config.train.checkpoint_seconds))
@@ -91,7 +122,10 @@ def fit(config: Config, dataset: Dataset, spec: ModelSpec, checkpoint: Path, on_
         raise TrainingError(
             f"an epoch must end with the sparsity reached, got none in {config.train.epochs}; raise train.epochs"
         )
-    return Fitted(best.best["state_dict"], best.best["epoch"], best.history, best.resumed_at, best.seconds_before)
+    chosen = best.best
+    return Fitted(
+        chosen["state_dict"], chosen["epoch"], best.history, best.resumed_at, best.seconds_before, quantized.formats
+    )
 
 
 def _readable(checkpoint: Path) -> Path | None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy
 
+from edgesearch.compress.finetune import FakeQuantized
 from edgesearch.config import TrainConfig
 from edgesearch.data.batches import Batch
 from edgesearch.errors import TrainingError
@@ -64,6 +65,7 @@ class SequenceClassifier(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.model = model
+        self.quantized: FakeQuantized | None = None
         self.config, self.seed = config, seed
         self.steps_per_epoch, self.steps_per_chunk = steps_per_epoch, steps_per_chunk
         self.accuracy = MulticlassAccuracy(classes, average="micro")
@@ -76,6 +78,11 @@ class SequenceClassifier(pl.LightningModule):
         return torch.optim.Adam(
             self.model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
         )
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits (B, C) of normalised x (T, B, D): of the float model, or in the program's numbers once that began."""
+        found: Tensor = (self.quantized or self.model)(x)
+        return found
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate and its random state, which dropout draws from."""
@@ -98,7 +105,7 @@ class SequenceClassifier(pl.LightningModule):
         for step, (x, y) in enumerate(batch, start=first):
             for parameter in parameters:
                 parameter.grad = None
-            loss = cross_entropy(self.model(x), y, label_smoothing=self.config.label_smoothing)
+            loss = cross_entropy(self.logits(x), y, label_smoothing=self.config.label_smoothing)
             loss.backward()  # type: ignore[no-untyped-call]
             if self.config.clip_norm is not None:
                 clip_gradients(parameters, self.config.clip_norm)
@@ -121,7 +128,7 @@ class SequenceClassifier(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure loss and accuracy on the whole validation split at once."""
         x, y = batch
-        logits = self.model(x)
+        logits = self.logits(x)
         self.val_loss = float(cross_entropy(logits, y))
         if not math.isfinite(self.val_loss):
             raise TrainingError(
