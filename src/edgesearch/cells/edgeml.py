@@ -4,8 +4,9 @@ There each gate has its own matrix file; here the gates of a cell lie side by si
 equations are those of EdgeML's PyTorch FastCells (Kusupati et al., NeurIPS 2018).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -96,8 +97,54 @@ def save_edgeml(
     """
     if (mean is None) != (std is None):
         raise ValueError("mean and std belong together, got one of them; give both or none")
+    files = _float_files(model)
     if mean is None and model.input_mean is not None and model.input_std is not None:
         mean, std = model.input_mean.cpu().numpy(), model.input_std.cpu().numpy()
+    if mean is not None and std is not None:
+        files |= {"mean": np.asarray(mean), "std": np.asarray(std)}
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    for name in _NAMES - files.keys():
+        (path / f"{name}.npy").unlink(missing_ok=True)
+    for name, array in files.items():
+        _write(path, name, array.astype(np.float32))
+
+
+def save_edgeml_bytes(model: Classifier, folder: str | Path, largest: int = 127) -> None:
+    """Write the reference project's quantised files, q<name>.npy and the three scales, into `folder`.
+
+    Args:
+        model: a classifier of one layer.
+        folder: where to.
+        largest: m; integers are int8 up to 127, int16 up to 32767, else int32.
+
+    Raises:
+        ModelFileError: as `save_edgeml`.
+    """
+    files = _float_files(model)
+    kind = cast(RNNCell, model.rnn.cells[0]).kind
+    scalars, head = {name for name, _ in kind.scalars}, {"FC", "FCbias"}
+    parameters = files.keys() - scalars - head
+    width = np.int8 if largest <= 127 else np.int16 if largest <= 32767 else np.int32
+
+    def scale(names: Iterable[str]) -> float:
+        return (2 * largest + 1) / (2 * max(float(np.abs(files[name]).max()) for name in names))
+
+    parameter_scale, head_scale = float(np.round(scale(parameters))), scale(head)
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    for name, array in files.items():
+        if name in scalars:
+            _write(path, f"q{name}", np.round(1000.0 / (1.0 + np.exp(-array.astype(np.float64)))).astype(np.int32))
+        else:
+            by = parameter_scale if name in parameters else head_scale
+            _write(path, f"q{name}", np.round(array.astype(np.float64) * by).astype(width))
+    for name, value in (("param", parameter_scale), ("classifier", head_scale), ("scalar", 1000.0)):
+        _write(path, f"{name}ScaleFactor", np.array(value, np.float32))
+
+
+def _float_files(model: Classifier) -> dict[str, Array]:
+    """Every array of a classifier by its name in the format."""
     cells = list(model.rnn.cells)
     if len(cells) != 1:
         raise ModelFileError(
@@ -114,17 +161,14 @@ def save_edgeml(
     files |= {name: arrays[name].reshape(1, 1) for name, _ in cell.kind.scalars}
     files |= _gate_files(cell.kind, "W", arrays) | _gate_files(cell.kind, "U", arrays)
     files |= {"FC": model.FC.detach().cpu().numpy(), "FCbias": model.FCbias.detach().cpu().numpy().reshape(1, -1)}
-    if mean is not None and std is not None:
-        files |= {"mean": np.asarray(mean), "std": np.asarray(std)}
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    for name in _NAMES - files.keys():
-        (path / f"{name}.npy").unlink(missing_ok=True)
-    for name, array in files.items():
-        partial = path / f".{name}.partial"
-        with partial.open("wb") as file:
-            np.save(file, array.astype(np.float32), allow_pickle=False)
-        partial.replace(path / f"{name}.npy")
+    return files
+
+
+def _write(path: Path, name: str, array: Any) -> None:
+    partial = path / f".{name}.partial"
+    with partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    partial.replace(path / f"{name}.npy")
 
 
 def _matrix(path: Path, kind: CellKind, name: str) -> dict[str, Array]:

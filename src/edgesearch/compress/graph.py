@@ -81,6 +81,11 @@ def _state_of(g: Graph, value: str) -> str:
 
 
 def _normalised(g: Graph, mean: Tensor, std: Tensor) -> str:
+    if mean.numel() != g.sizes["input"]:
+        raise ConfigError(
+            f"an integer program scales the {g.sizes['input']} features of a frame, got {mean.numel()} means, one for "
+            "each step too; normalise the data by feature"
+        )
     scale = g.constant("input_scale", "scalar", lambda: 1.0 / std.double())
     offset = g.constant("input_offset", "scalar", lambda: -mean.double() / std.double())
     g.step.append(Combine(g.value("x", g.sizes["input"], "activation"), (Term(("input", scale)), Term((offset,)))))

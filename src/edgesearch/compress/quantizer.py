@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,37 +13,15 @@ from edgesearch.cells.foreign import as_classifier
 from edgesearch.compress.calibrate import Ranges, Widths, choose_formats, choose_tables
 from edgesearch.compress.executor import Executor
 from edgesearch.compress.graph import Graph, build_graph
+from edgesearch.compress.mixed import Lowered, lower_widths
+from edgesearch.compress.program import compile_program
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.numerics.format import Format
-from edgesearch.numerics.program import Constant, IntegerProgram, Value
+from edgesearch.numerics.interpreter import input_integers, run
+from edgesearch.numerics.program import IntegerProgram
 
 Mode = Literal["calibrate", "test", "off"]
 _FILE = "quant_info.json"
-
-
-def compile_program(
-    graph: Graph, formats: Mapping[str, Format], function_error: float, about: Mapping[str, str] | None = None
-) -> IntegerProgram:
-    """Return the program of a graph whose formats are chosen, with its parameters as integers."""
-    constants = {
-        name: Constant(formats[name].integers(_shaped(numbers().detach().double())), formats[name])
-        for name, numbers in graph.parameters.items()
-    }
-    return IntegerProgram(
-        steps=graph.steps,
-        values={name: Value(size, formats[name]) for name, size in graph.sizes.items()},
-        constants=constants,
-        tables=choose_tables(graph, formats, function_error),
-        states=dict(graph.states),
-        step=tuple(graph.step),
-        head=tuple(graph.head),
-        logits=graph.logits,
-        about=dict(about or {}),
-    )
-
-
-def _shaped(numbers: Tensor) -> Any:
-    return (numbers if numbers.dim() == 2 else numbers.reshape(-1)).numpy()
 
 
 class Wrapped(nn.Module):
@@ -66,7 +45,7 @@ class Quantizer:
 
     Args:
         model: one of our classifiers, or torch.nn.LSTM or GRU with a Linear (see `as_classifier`).
-        bits: of weights, 2 to 16.
+        bits: of weights, 2 to 16, or `mixed`: 8 at first, then lowered one by one by `lower`.
         mode: `calibrate`, `test` or `off`.
         load: a folder that `save` wrote, for mode `test`.
         activation_bits: of the input, gates and states, 8 to 16.
@@ -82,7 +61,7 @@ class Quantizer:
     def __init__(
         self,
         model: nn.Module,
-        bits: int = 8,
+        bits: int | Literal["mixed"] = 8,
         mode: Mode = "calibrate",
         load: str | Path | None = None,
         *,
@@ -93,16 +72,19 @@ class Quantizer:
     ) -> None:
         if (mode == "test") != (load is not None):
             raise ConfigError(f"mode=test reads the ranges that load names, got mode={mode} and load={load}")
-        for name, value, low in (("bits", bits, 2), ("activation_bits", activation_bits, 8)):
-            if not low <= value <= 16:
+        self.mixed = bits == "mixed"
+        weights = 8 if isinstance(bits, str) else bits
+        for name, value, low in (("bits", weights, 2), ("activation_bits", activation_bits, 8)):
+            if not low <= value <= 16 or (isinstance(bits, str) and not self.mixed):
                 raise ConfigError(f"{name} must be {low} to 16, got {value}; use {name}=8")
         self.classifier = as_classifier(model)
         self.mode = mode
-        self.widths = Widths(bits, activation_bits, range, function_error, dict(named or {}))
+        self.widths = Widths(weights, activation_bits, range, function_error, dict(named or {}))
         self.ranges = Ranges()
         self._steps: int | None = None
         self._graph: Graph | None = None
         self._executor: Executor | None = None
+        self._lowered: Lowered | None = None
         self.model = Wrapped(self)
         if load is not None:
             self._load(Path(load))
@@ -143,18 +125,47 @@ class Quantizer:
         """The integer program."""
         return compile_program(self.graph, self.formats, self.widths.function_error)
 
+    def lower(self, x: Tensor, y: Tensor, loss: float = 0.005) -> Lowered:
+        """Lower bit widths greedily, per matrix and for all activations, and keep them; for `bits="mixed"`.
+
+        Args:
+            x: validation sequences in the model's layout.
+            y: their classes (B,).
+            loss: how far validation accuracy may fall, as a fraction.
+
+        Raises:
+            ConfigError: the quantiser was made for widths that are given.
+        """
+        if not self.mixed:
+            raise ConfigError(f"widths are lowered for bits=mixed, got bits={self.widths.weights}; use bits='mixed'")
+        sequences = (x.transpose(0, 1) if self.classifier.rnn.batch_first else x).double().numpy()
+        labels = y.numpy()
+
+        def accuracy(program: IntegerProgram) -> float:
+            return float((run(program, input_integers(program, sequences)).answers == labels).mean())
+
+        found = lower_widths(self.graph, self.ranges, self.widths, accuracy, loss)
+        self.widths, self._executor, self._lowered = found.widths, None, found
+        return found
+
     def save(self, folder: str | Path) -> None:
-        """Write quant_info.json: ranges of every value over all batches and time steps, and the formats chosen."""
+        """Write quant_info.json, ranges of every value over all batches and steps and the formats chosen.
+
+        After `lower` also quantization.yaml, the accuracy at each width and the widths chosen.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         found = {
             "steps": self._steps,
+            "named_bits": dict(self.widths.named),
             "formats": {name: str(format) for name, format in self.formats.items()},
             "ranges": self.ranges.to_json(),
         }
         partial = folder / f"{_FILE}.partial"
         partial.write_text(json.dumps(found), encoding="utf-8")
         partial.replace(folder / _FILE)
+        if self._lowered is not None:
+            self._lowered.save(folder / "quantization.yaml")
 
     def _load(self, folder: Path) -> None:
         path = folder / _FILE
@@ -162,6 +173,7 @@ class Quantizer:
             found = json.loads(path.read_text(encoding="utf-8"))
             self._graph_for(int(found["steps"]))
             self.ranges = Ranges.from_json(found["ranges"])
+            self.widths = replace(self.widths, named={**found["named_bits"], **self.widths.named})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFileError(
                 f"{path} must be a quantiser's ranges, got {error}; save them in mode=calibrate"

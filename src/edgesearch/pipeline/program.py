@@ -11,7 +11,7 @@ from edgesearch.compress.calibrate import Widths, choose_tables
 from edgesearch.compress.executor import Executor
 from edgesearch.compress.finetune import calibrated, raw_graph
 from edgesearch.compress.graph import Graph
-from edgesearch.compress.quantizer import compile_program
+from edgesearch.compress.program import compile_program
 from edgesearch.config import Config
 from edgesearch.data import Dataset
 from edgesearch.data.dataset import Split
