@@ -174,7 +174,7 @@ class FinetuneConfig:
 class ExportConfig:
     """What task=export writes."""
 
-    name: str = key(Rule(choices=("c",)))
+    name: str = key(Rule(choices=("c", "onnx", "edgeml")))
 
 
 @dataclass

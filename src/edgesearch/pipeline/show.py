@@ -1,8 +1,6 @@
-"""task=show: a finished run's integer program, for reading; task=export: its files for a target."""
+"""task=show: a finished run's integer program, for reading."""
 
 from pathlib import Path
-
-from rich.console import Console
 
 from edgesearch.config import Config
 from edgesearch.errors import ModelFileError
@@ -19,20 +17,6 @@ def show(config: Config) -> Record:
     """
     folder, record = finished_run(config)
     print(listing(folder.program()))
-    return record
-
-
-def export(config: Config) -> Record:
-    """Write the program of a finished run for the target `config.export.name`, into RUN/export/TARGET.
-
-    Raises:
-        ModelFileError: no finished run with a program there.
-    """
-    folder, record = finished_run(config)
-    target = config.export.name
-    written = folder.path / "export" / target
-    folder.program().export(written, target)
-    Console().print(f"exported to {written}", soft_wrap=True)
     return record
 
 

@@ -5,13 +5,11 @@ import importlib
 from edgesearch.config import Config
 from edgesearch.report.record import Record
 
-_MODULES = {"train": "train", "test": "test", "finetune": "finetune", "export": "show", "show": "show"}
-
 
 def run_task(config: Config) -> Record:
     """Run the configured task; its results are printed, written to the run folder and returned."""
     _limit_threads(config.train.threads)
-    module = importlib.import_module(f"edgesearch.pipeline.{_MODULES[config.task.name]}")
+    module = importlib.import_module(f"edgesearch.pipeline.{config.task.name}")
     record: Record = getattr(module, config.task.name)(config)
     return record
 
