@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgesearch.cells.cell import FastGRNNCell, FastRNNCell, GRUCell, LSTMCell, UGRNNCell
     from edgesearch.cells.classifier import Classifier
-    from edgesearch.cells.edgeml import load_edgeml, save_edgeml
+    from edgesearch.cells.edgeml import load_edgeml, save_edgeml, save_edgeml_bytes
     from edgesearch.cells.rnn import GRU, LSTM, UGRNN, FastGRNN, FastRNN
+    from edgesearch.compress.quantizer import Quantizer
+    from edgesearch.numerics.program import IntegerProgram
 
 __version__ = version("edgesearch")
 
 _HOMES = {
     "edgesearch.cells.cell": ("FastGRNNCell", "FastRNNCell", "GRUCell", "LSTMCell", "UGRNNCell"),
     "edgesearch.cells.classifier": ("Classifier",),
-    "edgesearch.cells.edgeml": ("load_edgeml", "save_edgeml"),
+    "edgesearch.cells.edgeml": ("load_edgeml", "save_edgeml", "save_edgeml_bytes"),
     "edgesearch.cells.rnn": ("GRU", "LSTM", "UGRNN", "FastGRNN", "FastRNN"),
+    "edgesearch.compress.quantizer": ("Quantizer",),
+    "edgesearch.numerics.program": ("IntegerProgram",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -33,17 +37,22 @@ __all__ = [
     "FastRNN",
     "FastRNNCell",
     "GRUCell",
+    "IntegerProgram",
     "LSTMCell",
+    "Quantizer",
     "UGRNNCell",
     "__version__",
     "load_edgeml",
     "save_edgeml",
+    "save_edgeml_bytes",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in ("IntegerProgram", "Quantizer"):
+        importlib.import_module("edgesearch.export")  # which makes targets known to programs
     return getattr(importlib.import_module(_HOME_OF[name]), name)
 
 

@@ -13,7 +13,15 @@ from torch import Tensor
 from edgesearch.cells.cell import RNNCell
 from edgesearch.cells.classifier import Classifier
 from edgesearch.errors import ConfigError
-from edgesearch.numerics.operations import Affine, Combine, Operation, Term, nonlinearity
+from edgesearch.numerics.operations import (
+    PIECEWISE_LINEAR,
+    Affine,
+    Apply,
+    Combine,
+    Operation,
+    Term,
+    piecewise_linear,
+)
 
 # what a vector is decides its bits: activations are stored, inner values live in a register or are short
 Role = Literal["input", "activation", "inner", "logits", "matrix", "bias", "scalar"]
@@ -173,12 +181,18 @@ class _Layer:
         self.g.step.append(Combine(name, terms))
         return name
 
-    def nonlinear(self, out: str, source: str, *, update: bool) -> str:
-        """out = gate or update nonlinearity of source."""
+    def nonlinear(self, out: str, *terms: Term, update: bool) -> str:
+        """out = gate or update nonlinearity of a sum of terms."""
         assert self.cell.nonlinearities is not None
         chosen = self.cell.nonlinearities[update]
-        name = self.g.value(self.prefix + out, self.H, "activation")
-        self.g.step.append(nonlinearity(name, source, chosen))
+        if chosen in PIECEWISE_LINEAR:
+            name = self.g.value(self.prefix + out, self.H, "activation")
+            self.g.step.append(piecewise_linear(name, terms, chosen))
+        else:
+            alone = len(terms) == 1 and len(terms[0].operands) == 1
+            source = terms[0].operands[0] if alone else self.combine(f"{out}_in", *terms, inner=True)
+            name = self.g.value(self.prefix + out, self.H, "activation")
+            self.g.step.append(Apply(name, source, chosen))
         if chosen != "relu":
             self.g.bounded.add(name)
         return name
@@ -190,42 +204,42 @@ def _mix(layer: _Layer, z: str, k: str) -> str:
 
 
 def _fastrnn(layer: _Layer) -> tuple[str, ...]:
-    k = layer.nonlinear("k", layer.product("p", 0, h=layer.h, bias="B"), update=True)
+    k = layer.nonlinear("k", Term((layer.product("p", 0, h=layer.h, bias="B"),)), update=True)
     alpha, beta = layer.scalar("alpha"), layer.scalar("beta")
     return (layer.combine("h_next", Term((beta, layer.h)), Term((alpha, k))),)
 
 
 def _fastgrnn(layer: _Layer) -> tuple[str, ...]:
     p = layer.product("p", 0, h=layer.h)
-    z = layer.nonlinear("z", layer.combine("pg", Term((p,)), Term((layer.bias("Bg"),)), inner=True), update=False)
-    k = layer.nonlinear("k", layer.combine("ph", Term((p,)), Term((layer.bias("Bh"),)), inner=True), update=True)
+    z = layer.nonlinear("z", Term((p,)), Term((layer.bias("Bg"),)), update=False)
+    k = layer.nonlinear("k", Term((p,)), Term((layer.bias("Bh"),)), update=True)
     zeta, nu = layer.scalar("zeta"), layer.scalar("nu")
     share = layer.combine("g", Term((zeta,)), Term((zeta, z), negative=True), Term((nu,)))
     return (layer.combine("h_next", Term((z, layer.h)), Term((share, k))),)
 
 
 def _ugrnn(layer: _Layer) -> tuple[str, ...]:
-    z = layer.nonlinear("z", layer.product("pg", 0, h=layer.h, bias="Bg"), update=False)
-    k = layer.nonlinear("k", layer.product("ph", 1, h=layer.h, bias="Bh"), update=True)
+    z = layer.nonlinear("z", Term((layer.product("pg", 0, h=layer.h, bias="Bg"),)), update=False)
+    k = layer.nonlinear("k", Term((layer.product("ph", 1, h=layer.h, bias="Bh"),)), update=True)
     return (_mix(layer, z, k),)
 
 
 def _gru(layer: _Layer) -> tuple[str, ...]:
-    r = layer.nonlinear("r", layer.product("pr", 0, h=layer.h, bias="Br"), update=False)
-    z = layer.nonlinear("z", layer.product("pg", 1, h=layer.h, bias="Bg"), update=False)
+    r = layer.nonlinear("r", Term((layer.product("pr", 0, h=layer.h, bias="Br"),)), update=False)
+    z = layer.nonlinear("z", Term((layer.product("pg", 1, h=layer.h, bias="Bg"),)), update=False)
     if layer.cell.spec.reset_after:
         x, h = layer.product("px", 2, bias="Bh"), layer.product("pu", 2, x=False, h=layer.h, bias="Bhh")
-        p = layer.combine("ph", Term((x,)), Term((r, h)), inner=True)
+        terms: tuple[Term, ...] = (Term((x,)), Term((r, h)))
     else:
-        p = layer.product("ph", 2, h=layer.combine("rh", Term((r, layer.h))), bias="Bh")
-    return (_mix(layer, z, layer.nonlinear("k", p, update=True)),)
+        terms = (Term((layer.product("ph", 2, h=layer.combine("rh", Term((r, layer.h))), bias="Bh"),)),)
+    return (_mix(layer, z, layer.nonlinear("k", *terms, update=True)),)
 
 
 def _lstm(layer: _Layer) -> tuple[str, ...]:
     gates = [layer.product(f"p{n}", block, h=layer.h, bias=f"B{n}") for block, n in enumerate("ifco")]
-    i, f, k, o = (layer.nonlinear(n, p, update=n == "k") for n, p in zip("ifko", gates, strict=True))
+    i, f, k, o = (layer.nonlinear(n, Term((p,)), update=n == "k") for n, p in zip("ifko", gates, strict=True))
     c = layer.combine("c_next", Term((f, layer.c)), Term((i, k)))
-    u = layer.nonlinear("u", c, update=True)
+    u = layer.nonlinear("u", Term((c,)), update=True)
     return layer.combine("h_next", Term((o, u))), c
 
 

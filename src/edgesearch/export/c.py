@@ -216,8 +216,9 @@ class _Printer:
             )
             shift = program.fraction(operation) - to.fraction
             low, high = program.bounds(operation) if isinstance(operation, Combine) else (to.low, to.high)
-            rounded = f"ROUND_SHIFT({kind}, {total}, {shift})" if shift > 0 else f"({total}) * {_power(kind, -shift)}"
-            yield f"const int32_t {out}_ = (int32_t)CLAMP({kind}, {rounded}, {low}, {high});"
+            rounded = f"ROUND_SHIFT({kind}, {total}, {shift})" if shift > 0 else _scaled(f"({total})", kind, -shift)
+            held = f"CLAMP({kind}, {rounded}, {low}, {high})" if program.can_saturate(operation) else f"({rounded})"
+            yield f"const int32_t {out}_ = (int32_t){held};"
         yield f"MODEL_TRACE({self._number[out]}, i, {out}_);"
         if out in self.layout.arrays:
             yield f"{out}[i] = ({c_type(program.format(out))}){out}_;"
@@ -241,7 +242,8 @@ class _Printer:
         columns = self.program.constants[matrix].integers.shape[1]
         x = f"s->{vector}" if vector in self.program.states else "frame" if vector == "input" else vector
         if key[0] == "dense":
-            return f"{_dot_name(*key)}({matrix}, (uint32_t)i * {columns}, {x}, {columns})"
+            row = f"{matrix} + i * {columns}" if key[1] >= 8 else f"{matrix}, (uint32_t)i * {columns}"
+            return f"{_dot_name(*key)}({row}, {x}, {columns})"
         if key[0] == "bitmap":
             row = f"{matrix}_bits + i * {-(-columns // 8)}"
             return f"{_dot_name(*key)}({matrix}, &from_{matrix}, {row}, {x}, {columns})"
@@ -289,8 +291,8 @@ def _dot_function(encoding: str, bits: int, x: str, kind: str, index: str) -> st
         return f"w[{at}]" if bits >= 8 else f"unpacked_{bits}(w, {at})"
 
     if encoding == "dense":
-        body = f"  for (k = 0; k < n; k++) sum += ({kind}){weight('from + k')} * x[k];\n"
-        arguments = f"ROM {w} *w, uint32_t from, const {x} *x, int n"
+        body = f"  for (k = 0; k < n; k++) sum += ({kind}){weight('k' if bits >= 8 else 'from + k')} * x[k];\n"
+        arguments = f"ROM {w} *w, {'' if bits >= 8 else 'uint32_t from, '}const {x} *x, int n"
     elif encoding == "bitmap":
         body = (
             "  for (k = 0; k < n; k++)\n"

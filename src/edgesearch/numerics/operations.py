@@ -66,14 +66,18 @@ class Apply:
 Operation = Affine | Combine | Apply
 
 
-def nonlinearity(out: str, source: str, name: str) -> Operation:
-    """Return the operation out = name(source) for a name of `config.schema.NONLINEARITIES`; KeyError for another."""
-    x = Term((source,))
-    if name in ("sigmoid", "tanh"):
-        return Apply(out, source, name)
-    return {
-        "relu": Combine(out, (x,), low=0.0),
-        "quantTanh": Combine(out, (x,), low=-1.0, high=1.0),
-        "quantSigm": Combine(out, (Term((source,), power=-1), Term(power=-1)), low=0.0, high=1.0),
-        "quantSigm4": Combine(out, (Term((source,), power=-2), Term(power=-1)), low=0.0, high=1.0),
-    }[name]
+# name: (power of the slope, whether 1/2 is added, low, high)
+_LINES: dict[str, tuple[int, bool, float, float | None]] = {
+    "relu": (0, False, 0.0, None),
+    "quantTanh": (0, False, -1.0, 1.0),
+    "quantSigm": (-1, True, 0.0, 1.0),
+    "quantSigm4": (-2, True, 0.0, 1.0),
+}
+PIECEWISE_LINEAR = tuple(_LINES)
+
+
+def piecewise_linear(out: str, terms: tuple[Term, ...], name: str) -> Combine:
+    """Return out = name(sum of terms) in one operation, for a name of `PIECEWISE_LINEAR`."""
+    power, half, low, high = _LINES[name]
+    scaled = tuple(Term(term.operands, term.negative, term.power + power) for term in terms)
+    return Combine(out, (*scaled, Term(power=-1)) if half else scaled, low, high)

@@ -8,15 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.numerics.approximation import Table
-from edgesearch.numerics.format import Format, Ints
+from edgesearch.numerics.format import Format, Ints, round_shift
 from edgesearch.numerics.operations import Affine, Apply, Combine, Operation, Term
 from edgesearch.numerics.packing import Encoding, best_encoding, matrix_bytes, value_bytes
+
+if TYPE_CHECKING:
+    from edgesearch.numerics.interpreter import Outcome
 
 _WIDEST = 62  # bits of an exact sum
 
@@ -162,6 +166,31 @@ class IntegerProgram:
             return min(self.format(name).largest, 1 << self.format(name).fraction)  # sigmoid and tanh reach 1
         return self.format(name).largest
 
+    def interval(self, name: str) -> tuple[int, int]:
+        """Return the least and the greatest integer that a value or constant vector can be."""
+        if name in self.constants:
+            return int(self.constants[name].integers.min()), int(self.constants[name].integers.max())
+        maker = self._makers.get(self.states.get(name, name))
+        if isinstance(maker, Combine):
+            return self.bounds(maker)
+        if isinstance(maker, Apply):
+            return 0 if maker.function == "sigmoid" else -self.largest(name), self.largest(name)
+        return self.format(name).low, self.format(name).high
+
+    def can_saturate(self, operation: Affine | Combine) -> bool:
+        """Tell whether the rounded sum can leave its bounds; where it cannot, C needs no comparison."""
+        if isinstance(operation, Affine):
+            return True
+        common, low, high = self.fraction(operation), 0, 0
+        for term in operation.terms:
+            ends = [1 << (common - self.term_fraction(term))]
+            for name in term.operands:
+                ends = [end * own for end in ends for own in self.interval(name)]
+            low, high = (low - max(ends), high - min(ends)) if term.negative else (low + min(ends), high + max(ends))
+        shift = common - self.format(operation.out).fraction
+        rounded = round_shift(np.array([low, high], object), shift)
+        return bool(rounded[0] < self.bounds(operation)[0] or rounded[1] > self.bounds(operation)[1])
+
     def sum_bits(self, operation: Operation) -> int:
         """Return the bits, sign included, that hold every exact sum of the operation and its rounding."""
         if isinstance(operation, Apply):
@@ -201,6 +230,34 @@ class IntegerProgram:
             return self.values[operation.out].size * sum(len(term.operands) == 2 for term in operation.terms)
         order: int = self.tables[operation.out].coefficients.shape[1] - 1
         return self.values[operation.out].size * order
+
+    def run(self, x: npt.NDArray[Any]) -> "Outcome":
+        """Run the program on windows x (T, B, D): floats in the units of the data, or integers in the input format.
+
+        Raises:
+            DataError: another shape, numbers that are not finite, or integers outside the input format.
+        """
+        from edgesearch.numerics.interpreter import input_integers, run
+
+        integers = x if np.issubdtype(x.dtype, np.integer) else input_integers(self, x.astype(np.float64))
+        return run(self, integers.astype(np.int64))
+
+    def save(self, path: str | Path) -> None:
+        """Write the program to an .npz file without pickle."""
+        from edgesearch.numerics.storage import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "IntegerProgram":
+        """Read a program back.
+
+        Raises:
+            ModelFileError: no such file, not a program, another version, truncated or edited.
+        """
+        from edgesearch.numerics.storage import load
+
+        return load(path)
 
     def export(self, folder: str | Path, target: str = "c") -> None:
         """Write the program for a target into a folder.
