@@ -198,7 +198,7 @@ def test_a_sweep_runs_every_point_and_names_a_bad_one(
     assert code == 2
     assert "cell.wRank=99" in err
     assert "must be at least 1 and at most min(D, H) = 4, got 99" in err
-    assert out.count("test accuracy") == 1
+    assert out.count("test accuracy (c)") == 1
     code, out, _ = run(monkeypatch, capsys, FAST[0], f"outputs_dir={tmp_path}", "-m", "cell.wRank=99,2,3", *FAST[1:])
     assert code == 2
     assert "sweep" in out

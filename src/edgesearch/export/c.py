@@ -327,5 +327,5 @@ def _table_function(name: str, table: Table) -> Iterator[str]:
     yield "  }"
     mirrored = f"{1 << table.to.fraction} - y" if table.function == "sigmoid" else "-y"
     yield f"  if (x < 0) y = {mirrored};"
-    yield f"  return CLAMP(int32_t, y, {table.to.low}, {table.to.high});"
+    yield f"  return CLAMP(int32_t, y, {table.bounds[0]}, {table.bounds[1]});"
     yield "}\n"

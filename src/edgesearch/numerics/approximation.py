@@ -16,7 +16,7 @@ from edgesearch.errors import ConfigError
 from edgesearch.numerics.format import Floats, Format, Ints, round_shift
 
 _FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
-    "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
+    "sigmoid": lambda x: 0.5 + 0.5 * np.tanh(0.5 * x),
     "tanh": np.tanh,
 }
 APPROXIMATED = tuple(_FUNCTIONS)
@@ -30,7 +30,7 @@ class Table:
 
     With m = |x|, s = m >> segment_bits and d = m & (2 ** segment_bits - 1): from the last coefficient on,
     a = round_shift(a * d, shift) + c, and round_shift((a * d) + (c0 << shift), shift) at the end. From `limit` on the
-    value is `last`.
+    value is `last`. The result is held between `bounds`.
 
     Attributes:
         function: `sigmoid` or `tanh`.
@@ -54,6 +54,12 @@ class Table:
     error: float
 
     @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the greatest value: those of the function, as far as the format has them."""
+        one = 1 << self.to.fraction
+        return max(self.to.low, -one if self.function == "tanh" else 0), min(self.to.high, one)
+
+    @property
     def flash_bytes(self) -> int:
         """Bytes of the coefficients."""
         return 2 * self.coefficients.size
@@ -69,7 +75,7 @@ class Table:
             a = round_shift(a * d + (c[..., k] << shift), shift) if k == 0 else round_shift(a * d, shift) + c[..., k]
         y = np.where(magnitude < self.limit, a, self.last)
         mirrored = (1 << self.to.fraction) - y if self.function == "sigmoid" else -y
-        return np.clip(np.where(x < 0, mirrored, y), self.to.low, self.to.high)
+        return np.clip(np.where(x < 0, mirrored, y), *self.bounds)
 
 
 def exact(function: str, x: Floats) -> Floats:
@@ -92,6 +98,8 @@ def approximate(function: str, source: Format, to: Format, error: float) -> Tabl
     """
     if function not in _FUNCTIONS:
         raise ConfigError(f"an approximated function is one of {', '.join(_FUNCTIONS)}, got {function}; use quantTanh")
+    if not 0 <= to.fraction <= 16:
+        raise ConfigError(f"an approximated function gives 0 to 16 fraction bits, got {to}; give it another format")
     if source.bits > 16:
         raise ConfigError(f"an approximated function takes at most 16 bits, got {source}; lower its format")
     wanted = max(error, 1.25 * to.step)

@@ -1,6 +1,6 @@
 """Runs an integer program over a batch, exactly, and counts what saturates.
 
-Matrix products go through float64, which is exact for sums of up to 53 bits; wider ones are made in two parts.
+Matrix products go through float64, which is exact for sums of up to 53 bits, and is ten times as fast as int64.
 """
 
 from collections.abc import Callable
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesearch.errors import DataError
-from edgesearch.numerics.format import Floats, Format, Ints, round_shift
+from edgesearch.numerics.format import Floats, Ints, round_shift
 from edgesearch.numerics.operations import Affine, Apply, Combine, Operation
 from edgesearch.numerics.program import IntegerProgram
+
+_EXACT = 53  # bits of float64
 
 # (step from 0 or -1 for the head, operation, integers (N, size))
 Observer = Callable[[int, Operation, Ints], None]
@@ -106,7 +108,11 @@ class _Runner:
         program, common = self.program, self.program.fraction(operation)
         total: Ints = np.zeros((1, program.values[operation.out].size), np.int64)
         for matrix, vector in operation.products:
-            product = _product(self._read(vector), self._transposed[matrix], program.format(vector))
+            x = self._read(vector)
+            if program.sum_bits(operation) <= _EXACT:
+                product = (x.astype(np.float64) @ self._transposed[matrix]).astype(np.int64)
+            else:
+                product = x @ program.constants[matrix].integers.T
             total = total + (product << (common - program.product_fraction(matrix, vector)))
         if operation.bias is not None:
             bias = program.constants[operation.bias]
@@ -124,13 +130,3 @@ class _Runner:
             product = product << (common - program.term_fraction(term))
             total = total - product if term.negative else total + product
         return total
-
-
-def _product(x: Ints, matrix: Floats, format: Format) -> Ints:
-    """x (N, n) times matrix (n, m) exactly. With more than 16 bits x is split, so that sums stay below 2 ** 53."""
-    if format.bits <= 16:
-        return (x.astype(np.float64) @ matrix).astype(np.int64)
-    high, low = x >> 16, x & 0xFFFF
-    return ((high.astype(np.float64) @ matrix).astype(np.int64) << 16) + (low.astype(np.float64) @ matrix).astype(
-        np.int64
-    )

@@ -163,7 +163,7 @@ class IntegerProgram:
         if isinstance(maker, Combine):
             return max(map(abs, self.bounds(maker)))
         if isinstance(maker, Apply):
-            return min(self.format(name).largest, 1 << self.format(name).fraction)  # sigmoid and tanh reach 1
+            return max(map(abs, self.tables[maker.out].bounds))
         return self.format(name).largest
 
     def interval(self, name: str) -> tuple[int, int]:
@@ -174,7 +174,7 @@ class IntegerProgram:
         if isinstance(maker, Combine):
             return self.bounds(maker)
         if isinstance(maker, Apply):
-            return 0 if maker.function == "sigmoid" else -self.largest(name), self.largest(name)
+            return self.tables[maker.out].bounds
         return self.format(name).low, self.format(name).high
 
     def can_saturate(self, operation: Affine | Combine) -> bool:

@@ -60,11 +60,11 @@ def load(path: str | Path) -> IntegerProgram:
         raise ModelFileError(f"a program is a file such as program.npz, got {path}, which is none; give its path")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: np.asarray(file[name]) for name in file.files}
         header = json.loads(arrays.pop("header").tobytes())
         text = arrays.pop("program").tobytes().decode()
         version, digest = header["version"], header["digest"]
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, OSError) as error:
         raise ModelFileError(f"{path} is not a program or is damaged ({error}); export it again") from error
     if version != VERSION:
         raise ModelFileError(

@@ -27,6 +27,8 @@ def summary(record: Record, folder: str) -> Table:
     table.add_row("MACs per inference", f"{record['macs']:,}")
     for name in record.get("variants", {}):
         table.add_row(f"C, {name}", "no difference")
+    if "formats" in record:
+        table.add_row("program, C code", "program.npz, export/c")
     table.add_row("folder", folder)
     return table
 

@@ -1,0 +1,149 @@
+"""Tasks on a finished run: test, show, export, finetune; training in the program's numbers, resumed."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgesearch
+from edgesearch.cells.edgeml import load_edgeml
+from edgesearch.export import c
+from edgesearch.measure import compiled
+from edgesearch.pipeline.folder import RunFolder
+from tests.test_main import FAST, run
+
+Patch = pytest.MonkeyPatch
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def finished(monkeypatch: Patch, capsys: Capture, tmp_path: Path) -> Path:
+    """The folder of a short run on the embedded data."""
+    code, _, err = run(monkeypatch, capsys, *FAST, f"outputs_dir={tmp_path}", "quant.weight_bits=4")
+    assert code == 0, err
+    return next(tmp_path.glob("digits/fastgrnn/*"))
+
+
+def test_training_ends_with_the_program_and_c_that_agree(finished: Path) -> None:
+    record = json.loads((finished / "record.json").read_text())
+    accuracy = record["test_accuracy"]
+    assert accuracy.keys() == {"float", "fake_quant", "integer", "c"}
+    assert accuracy["fake_quant"] == accuracy["integer"] == accuracy["c"]
+    program = edgesearch.IntegerProgram.load(finished / "program.npz")
+    assert (record["flash_bytes"], record["macs"]) == (program.flash_bytes, program.macs)
+    assert record["formats"]["l0_W"].startswith("s4.")
+    assert {len(counts) for counts in record["saturations"].values()} == {1, 8}
+    done = subprocess.run(["make", "-C", str(finished / "export" / "c")], capture_output=True, text=True, check=False)  # noqa: S607
+    assert "no difference" in done.stdout
+    assert "warning" not in done.stderr
+
+
+def test_task_test_runs_every_variant_and_names_a_difference(
+    finished: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    code, out, _ = run(monkeypatch, capsys, "task=test", f"run={finished}")
+    assert code == 0
+    assert "gcc -O2" in out
+    assert "sanitize" in out
+    assert "no difference" in out
+
+    def broken(program: edgesearch.IntegerProgram) -> dict[str, str]:
+        made = c.files(program)
+        return made | {"model.c": made["model.c"].replace("l0_z_ = (int32_t)", "l0_z_ = 1 + (int32_t)").replace(
+            "l0_z_ = sigmoid", "l0_z_ = 1 + sigmoid")}  # fmt: skip
+
+    monkeypatch.setattr(compiled, "files", broken)
+    code, _, err = run(monkeypatch, capsys, "task=test", f"run={finished}")
+    assert code == 1
+    assert "differs first in sequence 0, step 0, operation l0_z, unit 0" in err
+
+
+def test_show_lists_the_program(finished: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    code, out, _ = run(monkeypatch, capsys, "task=show", f"run={finished}")
+    assert code == 0
+    assert "l0_h_next[4] s16" in out
+    assert "logits[10] s16" in out
+    (finished / "program.npz").write_bytes(b"PK")
+    code, _, err = run(monkeypatch, capsys, "task=show", f"run={finished}")
+    assert code == 2
+    assert "is not a program or is damaged" in err
+
+
+def test_export_writes_every_target(finished: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    before = (finished / "export" / "c" / "model.c").read_text()
+    for target in ("c", "onnx", "edgeml"):
+        code, out, _ = run(monkeypatch, capsys, "task=export", f"export={target}", f"run={finished}")
+        assert code == 0
+        assert f"export/{target}" in out
+    assert (finished / "export" / "c" / "model.c").read_text() == before
+    assert (finished / "export" / "onnx" / "model.onnx").stat().st_size > 500
+    files = finished / "export" / "edgeml"
+    U = load_edgeml(files, cell="fastgrnn").state_dict()["rnn.cells.0.U"].numpy()
+    scale = np.load(files / "QuantizedFastModel" / "paramScaleFactor.npy")
+    quantised = np.load(files / "QuantizedFastModel" / "qU.npy")
+    assert quantised.dtype == np.int8
+    np.testing.assert_array_equal(quantised, np.round(U.astype(np.float64) * scale))
+
+
+def test_finetune_keeps_zeros_and_tells_what_comes_back(finished: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    arguments = ("task=finetune", f"run={finished}", "quant.weight_bits=2", "finetune.epochs=3", "progress=false")
+    code, out, _ = run(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert "before" in out
+    folder = next((finished / "finetune").iterdir())
+    record = json.loads((folder / "record.json").read_text())
+    assert record["before"]["test_accuracy"]["integer"] >= 0
+    assert record["test_accuracy"]["integer"] == record["test_accuracy"]["c"]
+    weights = [RunFolder(path).best()["rnn.cells.0.U"] for path in (finished, folder)]
+    assert (weights[0] == 0).any()
+    assert not weights[1][weights[0] == 0].any()
+    code, out, _ = run(monkeypatch, capsys, *arguments)
+    assert "finished before" in out
+
+
+def test_a_quantised_training_goes_on_to_the_same_weights(monkeypatch: Patch, capsys: Capture, tmp_path: Path) -> None:
+    settings = (
+        "schedule.quantize_from=0.5", "quant.weight_bits=4", "cell.hidden_size=4", "progress=false",
+        "train.epochs=4", "train.checkpoint_seconds=0",
+    )  # fmt: skip
+    code, _, _ = run(monkeypatch, capsys, *settings, f"outputs_dir={tmp_path}/whole")
+    assert code == 0
+    with monkeypatch.context() as patch:
+        from edgesearch.training.callbacks import Checkpoints
+
+        write = Checkpoints.on_train_epoch_end
+
+        def stop(self: Checkpoints, trainer: object, module: object) -> None:
+            write(self, trainer, module)  # type: ignore[arg-type]
+            if trainer.current_epoch == 2:  # type: ignore[attr-defined]
+                raise KeyboardInterrupt
+
+        patch.setattr(Checkpoints, "on_train_epoch_end", stop)
+        code, _, err = run(monkeypatch, capsys, *settings, f"outputs_dir={tmp_path}/cut")
+        assert code == 130, err
+    code, _, _ = run(monkeypatch, capsys, *settings, f"outputs_dir={tmp_path}/cut")
+    assert code == 0
+    programs = [next((tmp_path / way).glob("digits/*/*/program.npz")).read_bytes() for way in ("whole", "cut")]
+    record = json.loads(next((tmp_path / "cut").glob("digits/*/*/record.json")).read_text())
+    assert record["resumed_at"] == 3
+    assert record["epoch"] >= 2
+    assert programs[0] == programs[1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["task=finetune"], "task=finetune needs the folder of a finished run, got run=null"),
+        (["schedule.quantize_from=1"], "schedule.quantize_from must be less than 1, got 1"),
+        (["quant.weight_bits=1"], "quant.weight_bits must be at least 2, got 1"),
+        (["quant.range=all"], "quant.range must be one of max, percentile, error, got all"),
+    ],
+)
+def test_bad_settings_are_one_line(monkeypatch: Patch, capsys: Capture, overrides: list[str], words: str) -> None:
+    code, _, err = run(monkeypatch, capsys, *overrides)
+    assert code == 2
+    assert words in err
+    assert err.count("\n") == 1
