@@ -32,9 +32,15 @@ def as_classifier(model: nn.Module) -> Classifier:
     if rnn.bidirectional or head.in_features != rnn.hidden_size:
         raise ConfigError("the Linear must take the last output of one direction; use bidirectional=False")
     kind = LSTM if isinstance(rnn, nn.LSTM) else GRU
-    ours = kind(rnn.input_size, rnn.hidden_size, num_layers=rnn.num_layers, batch_first=rnn.batch_first)
+    ours = kind(
+        rnn.input_size,
+        rnn.hidden_size,
+        num_layers=rnn.num_layers,
+        batch_first=rnn.batch_first,
+        dtype=head.weight.dtype,
+    )
     ours.load_state_dict(rnn.state_dict())
     made = Classifier(ours, head.out_features)
     made.FC.data = head.weight.detach().t().clone()
     made.FCbias.data = head.bias.detach().clone() if head.bias is not None else made.FCbias.detach() * 0
-    return made.to(head.weight.dtype)
+    return made

@@ -21,6 +21,7 @@ from edgesearch.numerics.operations import Apply
 _SAMPLE = 4096  # numbers kept of each value
 _TRIED = 4  # fractions below and above the one of the largest number
 _PERCENTILE = 99.9
+_FINEST = 24  # fraction bits: what is smaller changes no sum, and would widen every one
 
 
 @dataclass
@@ -47,7 +48,9 @@ class Ranges:
         """
         found = self.observed.setdefault(name, Observed())
         flat = value.detach().reshape(-1)
-        largest = float(flat.abs().max()) if len(flat) else 0.0
+        if not len(flat):
+            raise DataError("calibration needs sequences, got an empty batch; give it training data")
+        largest = float(flat.abs().max())
         if not math.isfinite(largest):
             raise DataError(f"calibration data must be finite, got {largest} at {name}; clean the data or train again")
         found.largest = max(found.largest, largest)
@@ -121,6 +124,9 @@ def choose_formats(graph: Graph, ranges: Ranges, widths: Widths) -> dict[str, Fo
     Raises:
         ConfigError: a name in `widths` that the graph has not, or a value that was never observed.
     """
+    for name, bits in widths.named.items():
+        if not 2 <= bits <= 16:
+            raise ConfigError(f"{name} must have 2 to 16 bits, got {bits}; give it 8")
     unknown = set(widths.named) - graph.roles.keys()
     if unknown:
         raise ConfigError(f"{min(unknown)} is no tensor of the model, which has {', '.join(sorted(graph.roles))}")
@@ -142,9 +148,8 @@ def _value_format(graph: Graph, name: str, seen: Observed, widths: Widths) -> Fo
     bits = widths.bits(graph, name)
     if name not in graph.bounded:
         return fitted(seen.sample, seen.largest, bits, widths.range)
-    signed = bool((seen.sample < 0).any())
     # 1 is reached and must be a number, except where it would cost a bit of few
-    return Format(bits, bits - 2 if bits > 8 else bits - 1, signed=signed or bits > 8)
+    return Format(bits, bits - 2 if bits > 8 else bits - 1, signed=graph.bounded[name] or bits > 8)
 
 
 def fitted(sample: Floats, largest: float, bits: int, how: str) -> Format:
@@ -162,8 +167,8 @@ def fitted(sample: Floats, largest: float, bits: int, how: str) -> Format:
     reach = float(np.percentile(np.abs(sample), _PERCENTILE)) if how == "percentile" and len(sample) else largest
     fraction = bits - 1 - math.ceil(math.log2(reach)) if reach > 0 else bits - 1
     if how != "error" or not len(sample):
-        return Format(bits, fraction)
-    tried = [Format(bits, fraction + k) for k in range(_TRIED + 1)]
+        return Format(bits, min(fraction, _FINEST))
+    tried = [Format(bits, min(fraction + k, _FINEST)) for k in range(_TRIED + 1)]
     return min(tried, key=lambda f: float(np.square(f.numbers(f.integers(sample)) - sample).sum()))
 
 

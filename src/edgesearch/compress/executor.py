@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
 from edgesearch.compress.graph import Graph
 from edgesearch.numerics.approximation import Table
 from edgesearch.numerics.format import Format
-from edgesearch.numerics.operations import Affine, Apply, Combine, Operation
+from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Operation, Sum
+from edgesearch.numerics.program import bounds
 
 Observer = Callable[[str, Tensor], None]
 _EXACT: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
@@ -73,13 +75,17 @@ class Executor(nn.Module):
         zeros = x.new_zeros(x.size(1), 1, dtype=torch.float64)
         environment |= {state: zeros.expand(-1, self.graph.sizes[state]) for state in self.graph.states}
         for frame in x.double():
-            environment["input"] = frame if self.formats is None else rounded(frame, self.formats["input"])
+            environment["input"] = self._input(frame)
             self._run(self.graph.step, environment, observe)
             if observe is not None:
                 observe("input", environment["input"])
             environment |= {state: environment[source] for state, source in self.graph.states.items()}
+        environment["window"] = self._input(x.double().transpose(0, 1).reshape(x.size(1), -1))
         self._run(self.graph.head, environment, observe)
         return environment[self.graph.logits]
+
+    def _input(self, frames: Tensor) -> Tensor:
+        return frames if self.formats is None else rounded(frames, self.formats["input"])
 
     def _constant(self, name: str) -> Tensor:
         numbers = self.graph.parameters[name]().double()
@@ -90,23 +96,17 @@ class Executor(nn.Module):
             if isinstance(operation, Apply):
                 result = self._looked_up(operation, environment[operation.source])
             else:
-                result = (
-                    _affine(operation, environment) if isinstance(operation, Affine) else _sum(operation, environment)
-                )
-                result = self._held(operation, result)
+                result = self._held(operation, _total(operation, environment))
             environment[operation.out] = result
             if observe is not None:
                 observe(operation.out, result)
 
-    def _held(self, operation: Affine | Combine, total: Tensor) -> Tensor:
-        low = operation.low if isinstance(operation, Combine) else None
-        high = operation.high if isinstance(operation, Combine) else None
+    def _held(self, operation: Sum, total: Tensor) -> Tensor:
         if self.formats is None:
+            low, high = getattr(operation, "low", None), getattr(operation, "high", None)
             return total if low is None and high is None else total.clamp(low, high)
         to = self.formats[operation.out]
-        least = to.low if low is None else max(to.low, int(to.integers(low)))
-        most = to.high if high is None else min(to.high, int(to.integers(high)))
-        return _Round.apply(total, to.fraction, least, most)  # type: ignore[no-any-return, no-untyped-call]
+        return _Round.apply(total, to.fraction, *bounds(operation, to))  # type: ignore[no-any-return, no-untyped-call]
 
     def _looked_up(self, operation: Apply, x: Tensor) -> Tensor:
         y = _EXACT[operation.function](x)
@@ -115,6 +115,22 @@ class Executor(nn.Module):
         source = self.formats[operation.source]
         entries = (x.detach() * 2.0**source.fraction).long() - source.low
         return _Replace.apply(y, self._lookup[operation.out][entries])  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _total(operation: Sum, environment: Mapping[str, Tensor]) -> Tensor:
+    if isinstance(operation, Affine):
+        return _affine(operation, environment)
+    if isinstance(operation, Combine):
+        return _sum(operation, environment)
+    g = operation.geometry
+    maps = environment[operation.source].reshape(-1, g.channels, g.height, g.width)
+    if isinstance(operation, Convolve):
+        bias = None if operation.bias is None else environment[operation.bias]
+        weights = environment[operation.weights]
+        return conv2d(maps, weights, bias, g.stride, g.padding, groups=operation.groups).flatten(1)
+    if operation.kind == "max":
+        return max_pool2d(maps, g.kernel, g.stride).flatten(1)
+    return avg_pool2d(maps, g.kernel, g.stride, divisor_override=1).flatten(1)
 
 
 def _affine(operation: Affine, environment: Mapping[str, Tensor]) -> Tensor:

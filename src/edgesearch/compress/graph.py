@@ -37,7 +37,7 @@ class Graph:
         roles: of each value and constant.
         parameters: of each constant, what gives its current numbers, differentiably.
         states, step, head, logits: as in `IntegerProgram`.
-        nonlinear: values that are given by sigmoid, tanh or a piecewise-linear form: bounded by 1.
+        bounded: values that a sigmoid, tanh or piecewise-linear form gives, which 1 bounds, and whether below zero too.
     """
 
     steps: int
@@ -48,7 +48,7 @@ class Graph:
     step: list[Operation] = field(default_factory=list)
     head: list[Operation] = field(default_factory=list)
     logits: str = "logits"
-    bounded: set[str] = field(default_factory=set)
+    bounded: dict[str, bool] = field(default_factory=dict)
 
     def value(self, name: str, size: int, role: Role) -> str:
         """Declare a value."""
@@ -194,7 +194,7 @@ class _Layer:
             name = self.g.value(self.prefix + out, self.H, "activation")
             self.g.step.append(Apply(name, source, chosen))
         if chosen != "relu":
-            self.g.bounded.add(name)
+            self.g.bounded[name] = chosen in ("tanh", "quantTanh")
         return name
 
 

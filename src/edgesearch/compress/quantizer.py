@@ -70,6 +70,8 @@ class Quantizer:
         function_error: float = 1e-3,
         named: Mapping[str, int] | None = None,
     ) -> None:
+        if mode not in ("calibrate", "test", "off"):
+            raise ConfigError(f"mode must be one of calibrate, test, off, got {mode}; use mode='calibrate'")
         if (mode == "test") != (load is not None):
             raise ConfigError(f"mode=test reads the ranges that load names, got mode={mode} and load={load}")
         self.mixed = bits == "mixed"

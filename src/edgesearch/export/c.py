@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from edgesearch.export.layout import Layout, Loop, container_bits, layout, ram_bytes
-from edgesearch.export.text import HEADER, MAKEFILE, PRELUDE, SELFTEST, TAIL, readme
+from edgesearch.export.sliding import convolution, pooling
+from edgesearch.export.text import HEADER, MAKEFILE, PRELUDE, SELFTEST, TAIL, WINDOW_STEP, readme
 from edgesearch.numerics.approximation import Table
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import run
-from edgesearch.numerics.operations import Affine, Apply, Combine, Operation
+from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Operation, Pool, Sum
 from edgesearch.numerics.packing import bitmap, index_bytes, packed, stored_bits
 from edgesearch.numerics.program import Constant, IntegerProgram, set_of
 
@@ -53,9 +54,10 @@ def files(program: IntegerProgram) -> dict[str, str]:
 def header(program: IntegerProgram) -> str:
     """Return model.h."""
     given = program.values["input"].format
-    states = "\n".join(
-        f"  {c_type(program.values[name].format)} {name}[{program.values[name].size}];" for name in program.states
-    )
+    lines = [f"  {c_type(program.values[name].format)} {name}[{program.values[name].size}];" for name in program.states]
+    if program.reads_window:
+        lines += ["  model_input window[MODEL_STEPS * MODEL_INPUTS];", "  int32_t frames;"]
+    states = "\n".join(lines)
     return HEADER.format(
         steps=program.steps, inputs=program.inputs, classes=program.classes, states=states,
         fraction=given.fraction, low=given.low, high=given.high, format=given, input=c_type(given),
@@ -69,6 +71,9 @@ def source(program: IntegerProgram) -> str:
     step = "\n".join(printer.loops(printer.layout.step))
     head = "\n".join(printer.loops(printer.layout.head))
     resets = "\n".join(f"  for (i = 0; i < {program.values[s].size}; i++) s->{s}[i] = 0;" for s in program.states)
+    if program.reads_window:
+        step = f"{step}\n{WINDOW_STEP}"
+        resets += "\n  for (i = 0; i < MODEL_STEPS * MODEL_INPUTS; i++) s->window[i] = 0;\n  s->frames = 0;"
     return "\n".join(
         (PRELUDE, *printer.constants(), *printer.functions(), TAIL.format(step=step, head=head, resets=resets))
     )
@@ -120,7 +125,7 @@ class _Printer:
     def constants(self) -> Iterator[str]:
         """Arrays of weights, biases and scalars; numbers of size 1 appear where they are used."""
         for name, constant in self.program.constants.items():
-            if constant.integers.ndim == 2:
+            if constant.integers.ndim > 1:
                 yield from self._matrix(name, constant)
             elif constant.integers.size > 1:
                 yield f"static ROM {c_type(constant.format)} {name}[] = {{"
@@ -179,7 +184,7 @@ class _Printer:
             yield f"  {c_type(value.format)} {name}[{value.size}];"
         yield "  int i;"
         for loop in loops:
-            yield from self._loop(loop)
+            yield from self._slide(loop) if loop.slides else self._loop(loop)
             for state in loop.finishes:
                 size, source = self.program.values[state].size, self.program.states[state]
                 yield f"  for (i = 0; i < {size}; i++) s->{state}[i] = {source}[i];"
@@ -203,28 +208,62 @@ class _Printer:
         yield "    }"
         yield "  }"
 
-    def _operation(self, operation: Operation, inside: set[str]) -> Iterator[str]:
-        program, out = self.program, operation.out
-        if isinstance(operation, Apply):
-            yield f"const int32_t {out}_ = {self._table[out]}({self._unit(operation.source, inside)});"
+    def _slide(self, loop: Loop) -> Iterator[str]:
+        (operation,) = loop.operations
+        assert isinstance(operation, Convolve | Pool)
+        source, kind = self._vector(operation.source), self._sum(operation)
+        convolves = isinstance(operation, Convolve)
+        yield "  {"
+        yield f"    int oc_, oy_, ox_, ky_, kx_{', ic_' if convolves else ''};"
+        yield "    i = 0;"
+        if isinstance(operation, Convolve):
+            yield from convolution(self.program, operation, source, kind)
         else:
-            to, kind = program.format(out), self._sum(operation)
-            total = (
-                self._affine(operation, kind)
-                if isinstance(operation, Affine)
-                else self._combine(operation, kind, inside)
-            )
-            shift = program.fraction(operation) - to.fraction
-            low, high = program.bounds(operation) if isinstance(operation, Combine) else (to.low, to.high)
-            rounded = f"ROUND_SHIFT({kind}, {total}, {shift})" if shift > 0 else _scaled(f"({total})", kind, -shift)
-            held = f"CLAMP({kind}, {rounded}, {low}, {high})" if program.can_saturate(operation) else f"({rounded})"
-            yield f"const int32_t {out}_ = (int32_t){held};"
+            yield from pooling(self.program, operation, source, kind)
+        yield from ("      " + line for line in self._stored(operation, "sum_", kind))
+        yield "    }"
+        yield "  }"
+
+    def _vector(self, name: str) -> str:
+        """A value as a whole array."""
+        if name == "window" or name in self.program.states:
+            return f"s->{name}"
+        return "frame" if name == "input" else name
+
+    def _operation(self, operation: Operation, inside: set[str]) -> Iterator[str]:
+        """The statements of one unit."""
+        if isinstance(operation, Apply):
+            out, x = operation.out, self._unit(operation.source, inside)
+            yield f"const int32_t {out}_ = {self._table[out]}({x});"
+            yield from self._kept(out)
+            return
+        assert isinstance(operation, Affine | Combine)
+        kind = self._sum(operation)
+        if isinstance(operation, Affine):
+            total = self._affine(operation, kind)
+        else:
+            total = self._combine(operation, kind, inside)
+        yield from self._stored(operation, total, kind)
+
+    def _stored(self, operation: Sum, total: str, kind: str) -> Iterator[str]:
+        """Round an exact sum, hold it to its bounds and keep it."""
+        program, out = self.program, operation.out
+        shift = program.fraction(operation) - program.format(out).fraction
+        low, high = program.bounds(operation)
+        rounded = f"ROUND_SHIFT({kind}, {total}, {shift})" if shift > 0 else _scaled(f"({total})", kind, -shift)
+        held = f"CLAMP({kind}, {rounded}, {low}, {high})" if program.can_saturate(operation) else f"({rounded})"
+        yield f"const int32_t {out}_ = (int32_t){held};"
+        yield from self._kept(out)
+
+    def _kept(self, out: str) -> Iterator[str]:
+        """Trace a result, and store it where it is needed later."""
+        kind = c_type(self.program.format(out))
         yield f"MODEL_TRACE({self._number[out]}, i, {out}_);"
         if out in self.layout.arrays:
-            yield f"{out}[i] = ({c_type(program.format(out))}){out}_;"
+            yield f"{'logits' if out == self.program.logits else out}[i] = ({kind}){out}_;"
         for state in self.layout.in_place:
-            if program.states[state] == out:
-                yield f"s->{state}[i] = ({c_type(program.format(out))}){out}_;"
+            if self.program.states[state] == out:
+                yield f"s->{state}[i] = ({kind}){out}_;"
 
     def _affine(self, operation: Affine, kind: str) -> str:
         program, common = self.program, self.program.fraction(operation)
@@ -240,7 +279,7 @@ class _Printer:
     def _dot(self, operation: Affine, matrix: str, vector: str) -> str:
         key = self._dot_key(operation, matrix, vector)
         columns = self.program.constants[matrix].integers.shape[1]
-        x = f"s->{vector}" if vector in self.program.states else "frame" if vector == "input" else vector
+        x = self._vector(vector)
         if key[0] == "dense":
             row = f"{matrix} + i * {columns}" if key[1] >= 8 else f"{matrix}, (uint32_t)i * {columns}"
             return f"{_dot_name(*key)}({row}, {x}, {columns})"

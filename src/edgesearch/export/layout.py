@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from edgesearch.numerics.operations import Affine, Operation
+from edgesearch.numerics.operations import Affine, Convolve, Operation, Pool
 from edgesearch.numerics.program import IntegerProgram
 
 
@@ -13,6 +13,11 @@ class Loop:
     size: int
     operations: list[Operation] = field(default_factory=list)
     finishes: list[str] = field(default_factory=list)
+
+    @property
+    def slides(self) -> bool:
+        """Whether it is a convolution or a pooling, which has loops of its own."""
+        return isinstance(self.operations[0], Convolve | Pool)
 
     @property
     def gives(self) -> set[str]:
@@ -47,6 +52,7 @@ def layout(program: IntegerProgram) -> Layout:
                 arrays |= {
                     name for name in operation.reads if name in program.values and (name not in inside or name in whole)
                 }
+        arrays |= {loop.operations[0].out for loop in loops if loop.slides}
     arrays -= {"input", *program.states}
     for state in program.states:
         if state not in in_place:
@@ -61,7 +67,8 @@ def _loops(program: IntegerProgram, operations: tuple[Operation, ...]) -> list[L
     for operation in operations:
         size = program.values[operation.out].size
         whole = {vector for _, vector in operation.products} if isinstance(operation, Affine) else set()
-        if not loops or loops[-1].size != size or whole & loops[-1].gives:
+        apart = isinstance(operation, Convolve | Pool)
+        if not loops or apart or loops[-1].slides or loops[-1].size != size or whole & loops[-1].gives:
             loops.append(Loop(size))
         loops[-1].operations.append(operation)
     return loops
@@ -80,7 +87,8 @@ def ram_bytes(program: IntegerProgram) -> int:
     """Return the bytes that one inference needs: states, one frame, arrays of a step, logits."""
     plan = layout(program)
     names = {"input", *program.states, *plan.arrays}
-    return sum(value_bytes_in_ram(program, name) for name in names)
+    window = program.steps * program.inputs * container_bits(program.values["input"].format.bits) // 8
+    return sum(value_bytes_in_ram(program, name) for name in names) + (window + 4 if program.reads_window else 0)
 
 
 def value_bytes_in_ram(program: IntegerProgram, name: str) -> int:

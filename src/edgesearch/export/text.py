@@ -70,6 +70,9 @@ MAYBE_UNUSED static int unpacked_2(ROM uint8_t *w, uint32_t at) {
 }
 """
 
+WINDOW_STEP = """  for (i = 0; i < MODEL_INPUTS; i++) s->window[s->frames * MODEL_INPUTS + i] = frame[i];
+  s->frames = s->frames + 1 == MODEL_STEPS ? 0 : s->frames + 1;"""
+
 TAIL = """void model_reset(model_state *s) {{
   int i;
 {resets}

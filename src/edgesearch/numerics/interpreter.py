@@ -10,7 +10,7 @@ import numpy as np
 
 from edgesearch.errors import DataError
 from edgesearch.numerics.format import Floats, Ints, round_shift
-from edgesearch.numerics.operations import Affine, Apply, Combine, Operation
+from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Geometry, Operation, Pool, Sum
 from edgesearch.numerics.program import IntegerProgram
 
 _EXACT = 53  # bits of float64
@@ -68,6 +68,7 @@ def run(program: IntegerProgram, x: Ints, observe: Observer | None = None) -> Ou
         for operation in program.step:
             runner.execute(operation, t, observe)
         runner.environment |= {state: runner.environment[source] for state, source in program.states.items()}
+    runner.environment["window"] = x.transpose(1, 0, 2).reshape(x.shape[1], -1)
     for operation in program.head:
         runner.execute(operation, -1, observe)
     logits = runner.environment[program.logits]
@@ -83,19 +84,20 @@ class _Runner:
         }
         self.saturations = {o.out: np.zeros(program.steps, np.int64) for o in program.step if not isinstance(o, Apply)}
         self.saturations |= {o.out: np.zeros(1, np.int64) for o in program.head if not isinstance(o, Apply)}
-        self._transposed = {name: c.integers.T.astype(np.float64) for name, c in program.constants.items()}
+        self._transposed = {
+            name: c.integers.T.astype(np.float64) for name, c in program.constants.items() if c.integers.ndim == 2
+        }
 
     def execute(self, operation: Operation, step: int, observe: Observer | None) -> None:
         program = self.program
         if isinstance(operation, Apply):
             result = program.tables[operation.out](self._read(operation.source))
         else:
-            total = self._affine(operation) if isinstance(operation, Affine) else self._combine(operation)
+            total = self._total(operation)
             to = program.format(operation.out)
             rounded = round_shift(total, program.fraction(operation) - to.fraction)
             self.saturations[operation.out][step] = ((rounded < to.low) | (rounded > to.high)).sum()
-            low, high = program.bounds(operation) if isinstance(operation, Combine) else (to.low, to.high)
-            result = np.clip(rounded, low, high)
+            result = np.clip(rounded, *program.bounds(operation))
         self.environment[operation.out] = result
         if observe is not None:
             observe(step, operation, result)
@@ -103,6 +105,33 @@ class _Runner:
     def _read(self, name: str) -> Ints:
         found = self.environment.get(name)
         return self.program.constants[name].integers if found is None else found
+
+    def _total(self, operation: Sum) -> Ints:
+        if isinstance(operation, Affine):
+            return self._affine(operation)
+        if isinstance(operation, Combine):
+            return self._combine(operation)
+        patches = _patches(self._read(operation.source), operation.geometry)
+        if isinstance(operation, Pool):
+            pooled = patches.max(axis=2) if operation.kind == "max" else patches.sum(axis=2)
+            return np.asarray(pooled.reshape(len(pooled), -1), np.int64)
+        return self._convolve(operation, patches)
+
+    def _convolve(self, operation: Convolve, patches: Ints) -> Ints:
+        """`patches` is (N, channels, kernel places, places)."""
+        program, common = self.program, self.program.fraction(operation)
+        weights, rows, places = program.constants[operation.weights].integers, len(patches), patches.shape[3]
+        grouped = patches.reshape(rows, operation.groups, -1, places)
+        filters = weights.reshape(operation.groups, len(weights) // operation.groups, -1)
+        wide = program.sum_bits(operation) > _EXACT
+        kind = np.int64 if wide else np.float64
+        total = np.einsum("gok,ngkp->ngop", filters.astype(kind), grouped.astype(kind), optimize=not wide)
+        result = total.astype(np.int64).reshape(rows, len(weights), places)
+        result = result << (common - program.product_fraction(operation.weights, operation.source))
+        if operation.bias is not None:
+            bias = program.constants[operation.bias]
+            result = result + (bias.integers << (common - bias.format.fraction))[:, None]
+        return np.asarray(result.reshape(rows, -1), np.int64)
 
     def _affine(self, operation: Affine) -> Ints:
         program, common = self.program, self.program.fraction(operation)
@@ -130,3 +159,12 @@ class _Runner:
             product = product << (common - program.term_fraction(term))
             total = total - product if term.negative else total + product
         return total
+
+
+def _patches(x: Ints, geometry: Geometry) -> Ints:
+    """What lies under the kernel at each place: (N, channels, kernel places, places)."""
+    (ph, pw), (kh, kw), (sh, sw) = geometry.padding, geometry.kernel, geometry.stride
+    maps = x.reshape(len(x), geometry.channels, geometry.height, geometry.width)
+    maps = np.pad(maps, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    views = np.lib.stride_tricks.sliding_window_view(maps, (kh, kw), axis=(2, 3))[:, :, ::sh, ::sw]
+    return views.reshape(len(x), geometry.channels, -1, kh * kw).transpose(0, 1, 3, 2)

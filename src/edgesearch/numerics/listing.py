@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from edgesearch.numerics.operations import Affine, Apply, Operation, Term
+from edgesearch.numerics.operations import Affine, Apply, Convolve, Operation, Pool, Term
 from edgesearch.numerics.program import IntegerProgram, set_of
 
 
@@ -38,6 +38,8 @@ def _lines(program: IntegerProgram) -> Iterator[str]:
 def _right(program: IntegerProgram, operation: Operation) -> str:
     if isinstance(operation, Apply):
         return f"{operation.function}({operation.source})"
+    if isinstance(operation, Convolve | Pool):
+        return _slid(operation)
     if isinstance(operation, Affine):
         parts = [f"{matrix} @ {vector}" for matrix, vector in operation.products]
         return " + ".join(parts if operation.bias is None else [*parts, operation.bias])
@@ -47,6 +49,18 @@ def _right(program: IntegerProgram, operation: Operation) -> str:
     low = "" if operation.low is None else f"{operation.low:g}"
     high = "" if operation.high is None else f"{operation.high:g}"
     return f"clamp({text}, {low}..{high})"
+
+
+def _slid(operation: Convolve | Pool) -> str:
+    g = operation.geometry
+    over = f"{operation.source}({g.channels} x {g.height} x {g.width})"
+    how = f"kernel {g.kernel[0]} x {g.kernel[1]}, stride {g.stride[0]} x {g.stride[1]}"
+    if isinstance(operation, Pool):
+        return f"{operation.kind} of {over}, {how}"
+    bias = "" if operation.bias is None else f" + {operation.bias}"
+    groups = "" if operation.groups == 1 else f", {operation.groups} groups"
+    low = "" if operation.low is None else f", at least {operation.low:g}"
+    return f"{operation.weights} * {over}{bias}, {how}, padding {g.padding[0]} x {g.padding[1]}{groups}{low}"
 
 
 def _term(term: Term) -> str:

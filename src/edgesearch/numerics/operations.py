@@ -63,7 +63,68 @@ class Apply:
         return (self.source,)
 
 
-Operation = Affine | Combine | Apply
+@dataclass(frozen=True)
+class Geometry:
+    """A kernel that slides over a map (channels, height, width), stored in that order; pairs are (height, width)."""
+
+    channels: int
+    height: int
+    width: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+
+    @property
+    def size(self) -> int:
+        """Values of the map."""
+        return self.channels * self.height * self.width
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        extents = zip((self.height, self.width), self.kernel, self.stride, self.padding, strict=True)
+        high, wide = ((extent + 2 * pad - kernel) // stride + 1 for extent, kernel, stride, pad in extents)
+        return high, wide
+
+
+@dataclass(frozen=True)
+class Convolve:
+    """out (channels, *places) = weights (channels, channels of source / groups, *kernel) over source, + bias, >= low.
+
+    Padding is zeros.
+    """
+
+    out: str
+    source: str
+    weights: str
+    geometry: Geometry
+    bias: str | None = None
+    groups: int = 1
+    low: float | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every operand."""
+        return (self.source, self.weights) if self.bias is None else (self.source, self.weights, self.bias)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """out (channels, *places) = the largest (`max`) or the sum (`sum`) of what lies under the kernel; no padding."""
+
+    out: str
+    source: str
+    geometry: Geometry
+    kind: str
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every operand."""
+        return (self.source,)
+
+
+Sum = Affine | Combine | Convolve | Pool
+Operation = Sum | Apply
 
 
 # name: (power of the slope, whether 1/2 is added, low, high)

@@ -1,7 +1,8 @@
 """`IntegerProgram`: what is searched, what is reported and what is shipped. A list of operations, constants, formats.
 
 A step of the time loop reads a frame and the states, and each state then takes a value of that step. After the last
-step the head's operations give the logits, and the answer is the first largest of them.
+step the head's operations give the logits, and the answer is the first largest of them. The head may also read
+`window`, all frames one after the other: a convolutional network has no states and an empty step.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.numerics.approximation import Table
 from edgesearch.numerics.format import Format, Ints, round_shift
-from edgesearch.numerics.operations import Affine, Apply, Combine, Operation, Term
+from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Operation, Pool, Sum, Term
 from edgesearch.numerics.packing import Encoding, best_encoding, matrix_bytes, value_bytes
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class IntegerProgram:
     def __post_init__(self) -> None:
         known = {"input", *self.states}
         for operation in (*self.step, *self.head):
+            if operation in self.head:
+                known.add("window")
             for name in operation.reads:
                 if name not in known and name not in self.constants:
                     raise ModelFileError(f"{operation.out} reads {name}, which nothing gives; export the model again")
@@ -104,6 +107,8 @@ class IntegerProgram:
             for matrix, vector in operation.products:
                 if self.constants[matrix].integers.shape != (size, self.size(vector)):
                     raise ModelFileError(f"{matrix} must be ({size}, {self.size(vector)}); export the model again")
+        elif isinstance(operation, Convolve | Pool):
+            self._check_map(operation, size)
         elif any(self.size(name) not in (1, size) for name in operation.reads):
             raise ModelFileError(f"the operands of {operation.out} must have {size} units; export the model again")
         if isinstance(operation, Apply) and operation.out not in self.tables:
@@ -111,16 +116,33 @@ class IntegerProgram:
         if self.sum_bits(operation) > _WIDEST:
             raise ModelFileError(f"{operation.out} needs sums of {self.sum_bits(operation)} bits; use narrower formats")
 
+    def _check_map(self, operation: Convolve | Pool, size: int) -> None:
+        geometry, channels = operation.geometry, operation.geometry.channels
+        if isinstance(operation, Convolve):
+            weights = self.constants[operation.weights].integers
+            channels = len(weights)
+            if weights.shape[1:] != (geometry.channels // operation.groups, *geometry.kernel):
+                raise ModelFileError(f"{operation.weights} does not fit {operation.out}; export the model again")
+        places = geometry.places
+        if min(places) < 1 or channels * places[0] * places[1] != size or self.size(operation.source) != geometry.size:
+            raise ModelFileError(f"{operation.source} does not fit {operation.out}; export the model again")
+        if isinstance(operation, Pool) and (operation.kind not in ("max", "sum") or geometry.padding != (0, 0)):
+            raise ModelFileError(f"{operation.out} pools by max or sum without padding; export the model again")
+
     @cached_property
     def _makers(self) -> dict[str, Operation]:
         return {operation.out: operation for operation in (*self.step, *self.head)}
 
     def format(self, name: str) -> Format:
         """Return the format of a value or constant."""
+        if name == "window":
+            return self.values["input"].format
         return self.values[name].format if name in self.values else self.constants[name].format
 
     def size(self, name: str) -> int:
         """Return the length of a value or constant vector."""
+        if name == "window":
+            return self.steps * self.inputs
         return self.values[name].size if name in self.values else len(self.constants[name].integers)
 
     @property
@@ -133,15 +155,22 @@ class IntegerProgram:
         """C, number of logits."""
         return self.values[self.logits].size
 
-    def bounds(self, operation: Combine) -> tuple[int, int]:
-        """Return the least and the greatest integer that the operation may give."""
-        to = self.format(operation.out)
-        low = to.low if operation.low is None else max(to.low, int(to.integers(operation.low)))
-        high = to.high if operation.high is None else min(to.high, int(to.integers(operation.high)))
-        return low, high
+    @property
+    def reads_window(self) -> bool:
+        """Whether the head needs all frames."""
+        return any("window" in operation.reads for operation in self.head)
 
-    def fraction(self, operation: Affine | Combine) -> int:
+    def bounds(self, operation: Sum) -> tuple[int, int]:
+        """Return the least and the greatest integer that the operation may give."""
+        return bounds(operation, self.format(operation.out))
+
+    def fraction(self, operation: Sum) -> int:
         """Return the fraction to which the terms of a sum are aligned."""
+        if isinstance(operation, Pool):
+            return self.format(operation.source).fraction
+        if isinstance(operation, Convolve):
+            product = self.product_fraction(operation.weights, operation.source)
+            return product if operation.bias is None else max(product, self.format(operation.bias).fraction)
         if isinstance(operation, Combine):
             return max(max(self.term_fraction(term) for term in operation.terms), self.format(operation.out).fraction)
         products = [self.product_fraction(*pair) for pair in operation.products]
@@ -160,7 +189,7 @@ class IntegerProgram:
         if name in self.constants:
             return int(np.abs(self.constants[name].integers).max(initial=0))
         maker = self._makers.get(self.states.get(name, name))
-        if isinstance(maker, Combine):
+        if isinstance(maker, Combine | Convolve):
             return max(map(abs, self.bounds(maker)))
         if isinstance(maker, Apply):
             return max(map(abs, self.tables[maker.out].bounds))
@@ -171,15 +200,15 @@ class IntegerProgram:
         if name in self.constants:
             return int(self.constants[name].integers.min()), int(self.constants[name].integers.max())
         maker = self._makers.get(self.states.get(name, name))
-        if isinstance(maker, Combine):
+        if isinstance(maker, Combine | Convolve):
             return self.bounds(maker)
         if isinstance(maker, Apply):
             return self.tables[maker.out].bounds
         return self.format(name).low, self.format(name).high
 
-    def can_saturate(self, operation: Affine | Combine) -> bool:
+    def can_saturate(self, operation: Sum) -> bool:
         """Tell whether the rounded sum can leave its bounds; where it cannot, C needs no comparison."""
-        if isinstance(operation, Affine):
+        if not isinstance(operation, Combine):
             return True
         common, low, high = self.fraction(operation), 0, 0
         for term in operation.terms:
@@ -196,7 +225,16 @@ class IntegerProgram:
         if isinstance(operation, Apply):
             return 32
         common, total = self.fraction(operation), 0
-        if isinstance(operation, Affine):
+        if isinstance(operation, Pool):
+            area = operation.geometry.kernel[0] * operation.geometry.kernel[1] if operation.kind == "sum" else 1
+            total = self.largest(operation.source) * area
+        elif isinstance(operation, Convolve):
+            filters = np.abs(self.constants[operation.weights].integers).sum(axis=(1, 2, 3))
+            align = common - self.product_fraction(operation.weights, operation.source)
+            total = int(filters.max()) * self.largest(operation.source) << align
+            if operation.bias is not None:
+                total += self.largest(operation.bias) << (common - self.format(operation.bias).fraction)
+        elif isinstance(operation, Affine):
             for matrix, vector in operation.products:
                 rows = np.abs(self.constants[matrix].integers).sum(axis=1)
                 align = common - self.product_fraction(matrix, vector)
@@ -226,6 +264,11 @@ class IntegerProgram:
     def _macs(self, operation: Operation) -> int:
         if isinstance(operation, Affine):
             return sum(int(np.count_nonzero(self.constants[m].integers)) for m, _ in operation.products)
+        if isinstance(operation, Convolve):
+            high, wide = operation.geometry.places
+            return int(np.count_nonzero(self.constants[operation.weights].integers)) * high * wide
+        if isinstance(operation, Pool):
+            return 0
         if isinstance(operation, Combine):
             return self.values[operation.out].size * sum(len(term.operands) == 2 for term in operation.terms)
         order: int = self.tables[operation.out].coefficients.shape[1] - 1
@@ -268,6 +311,15 @@ class IntegerProgram:
         if target not in self.exporters:
             raise ConfigError(f"export must be one of {', '.join(self.exporters)}, got {target}; set export=c")
         self.exporters[target](self, Path(folder))
+
+
+def bounds(operation: Sum, to: Format) -> tuple[int, int]:
+    """Return the least and the greatest integer of format `to` that an operation may give."""
+    low = getattr(operation, "low", None)
+    high = getattr(operation, "high", None)
+    least = to.low if low is None else max(to.low, int(to.integers(low)))
+    most = to.high if high is None else min(to.high, int(to.integers(high)))
+    return least, most
 
 
 def set_of(tables: Mapping[str, Table]) -> list[Table]:

@@ -14,11 +14,11 @@ import numpy as np
 from edgesearch.errors import ModelFileError
 from edgesearch.numerics.approximation import Table
 from edgesearch.numerics.format import Format
-from edgesearch.numerics.operations import Affine, Apply, Combine, Operation, Term
+from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Geometry, Operation, Pool, Term
 from edgesearch.numerics.program import Constant, IntegerProgram, Value, set_of
 
 VERSION = 1
-_KINDS = {kind.__name__: kind for kind in (Affine, Combine, Apply)}
+_KINDS = {kind.__name__: kind for kind in (Affine, Combine, Convolve, Pool, Apply)}
 
 
 def save(program: IntegerProgram, path: str | Path) -> None:
@@ -64,7 +64,16 @@ def load(path: str | Path) -> IntegerProgram:
         header = json.loads(arrays.pop("header").tobytes())
         text = arrays.pop("program").tobytes().decode()
         version, digest = header["version"], header["digest"]
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        OSError,
+    ) as error:
         raise ModelFileError(f"{path} is not a program or is damaged ({error}); export it again") from error
     if version != VERSION:
         raise ModelFileError(
@@ -105,17 +114,21 @@ def _from_json(found: dict[str, Any], arrays: dict[str, Any]) -> IntegerProgram:
 
 
 def _to_json(operation: Operation) -> dict[str, Any]:
-    return {"kind": type(operation).__name__, **dataclasses.asdict(operation)}
+    return {"operation": type(operation).__name__, **dataclasses.asdict(operation)}
 
 
 def _operation(entry: dict[str, Any]) -> Operation:
-    kind = entry.pop("kind")
+    kind = entry.pop("operation")
     if kind not in _KINDS:
         raise ModelFileError(f"an operation is one of {', '.join(_KINDS)}, got {kind}; use the edgesearch that made it")
     if kind == "Combine":
         entry["terms"] = tuple(Term(tuple(t["operands"]), t["negative"], t["power"]) for t in entry["terms"])
     if kind == "Affine":
         entry["products"] = tuple((matrix, vector) for matrix, vector in entry["products"])
+    if "geometry" in entry:
+        g = entry["geometry"]
+        pairs = ((a, b) for a, b in (g["kernel"], g["stride"], g["padding"]))
+        entry["geometry"] = Geometry(g["channels"], g["height"], g["width"], *pairs)
     operation: Operation = _KINDS[kind](**entry)
     return operation
 

@@ -1,0 +1,70 @@
+"""Convolutions and poolings as C loops."""
+
+from collections.abc import Callable, Iterator
+
+from edgesearch.numerics.operations import Convolve, Geometry, Pool
+from edgesearch.numerics.packing import stored_bits
+from edgesearch.numerics.program import IntegerProgram
+
+
+def convolution(program: IntegerProgram, operation: Convolve, source: str, kind: str) -> Iterator[str]:
+    """Yield the loops over channels and places up to the exact sum `sum_` of type `kind`, at unit `i`."""
+    g, shape = operation.geometry, program.constants[operation.weights].integers.shape
+    common = program.fraction(operation)
+    align = common - program.product_fraction(operation.weights, operation.source)
+    bits = stored_bits(program.format(operation.weights))
+    per_group, outputs = g.channels // operation.groups, shape[0] // operation.groups
+
+    def product(at: str) -> str:
+        own = f"((oc_ * {per_group} + ic_) * {g.kernel[0]} + ky_) * {g.kernel[1]} + kx_"
+        weight = f"{operation.weights}[{own}]" if bits >= 8 else f"unpacked_{bits}({operation.weights}, {own})"
+        return f"sum_ += ({kind}){weight} * {source}[{at}];"
+
+    yield from _places(g, shape[0])
+    yield f"      {kind} sum_ = 0;"
+    yield f"      for (ic_ = 0; ic_ < {per_group}; ic_++)"
+    channel = "ic_" if operation.groups == 1 else f"oc_ / {outputs} * {per_group} + ic_"
+    yield from _under_kernel(g, channel, product, 8)
+    if align:
+        yield f"      sum_ *= ({kind}){1 << align};"
+    if operation.bias is not None:
+        shift = common - program.format(operation.bias).fraction
+        yield f"      sum_ += ({kind}){operation.bias}[oc_] * ({kind}){1 << shift};"
+
+
+def pooling(program: IntegerProgram, operation: Pool, source: str, kind: str) -> Iterator[str]:
+    """Yield the loops over channels and places up to the largest value or sum, `sum_`, at unit `i`."""
+    yield from _places(operation.geometry, operation.geometry.channels)
+    if operation.kind == "max":
+        yield f"      {kind} sum_ = {program.format(operation.source).low};"
+    else:
+        yield f"      {kind} sum_ = 0;"
+
+    def take(at: str) -> str:
+        value = f"{source}[{at}]"
+        return f"sum_ += {value};" if operation.kind == "sum" else f"if ({value} > sum_) sum_ = {value};"
+
+    yield from _under_kernel(operation.geometry, "oc_", take, 6)
+
+
+def _places(g: Geometry, channels: int) -> Iterator[str]:
+    high, wide = g.places
+    yield f"    for (oc_ = 0; oc_ < {channels}; oc_++)"
+    yield f"      for (oy_ = 0; oy_ < {high}; oy_++)"
+    yield f"        for (ox_ = 0; ox_ < {wide}; ox_++, i++) {{"
+
+
+def _under_kernel(g: Geometry, channel: str, body: Callable[[str], str], indent: int) -> Iterator[str]:
+    space = " " * indent
+    (ph, pw), (sh, sw) = g.padding, g.stride
+    yield f"{space}for (ky_ = 0; ky_ < {g.kernel[0]}; ky_++) {{"
+    yield f"{space}  const int row_ = oy_ * {sh} + ky_ - {ph};"
+    if ph:
+        yield f"{space}  if (row_ < 0 || row_ >= {g.height}) continue;"
+    yield f"{space}  for (kx_ = 0; kx_ < {g.kernel[1]}; kx_++) {{"
+    yield f"{space}    const int column_ = ox_ * {sw} + kx_ - {pw};"
+    if pw:
+        yield f"{space}    if (column_ < 0 || column_ >= {g.width}) continue;"
+    yield f"{space}    {body(f'(({channel}) * {g.height} + row_) * {g.width} + column_')}"
+    yield f"{space}  }}"
+    yield f"{space}}}"
