@@ -180,10 +180,10 @@ def test_large_sums_that_nearly_cancel_are_exact(bits: int, weight: int, units: 
 
 
 def test_states_change_together() -> None:
-    program = IntegerProgram(
-        3, {"input": Value(1, S8), "a": Value(1, S8), "b": Value(1, S8), "y": Value(1, S8)}, {}, {},
-        {"b": "a", "a": "input"}, (), (Combine("y", (Term(("b",)), Term(("a",)))),), "y",
-    )  # fmt: skip
+    values = {name: Value(1, S8) for name in ("input", "a", "b", "a_next", "b_next", "y")}
+    step = (Combine("a_next", (Term(("input",)),)), Combine("b_next", (Term(("a",)),)))
+    head = (Combine("y", (Term(("b",)), Term(("a",)))),)
+    program = IntegerProgram(3, values, {}, {}, {"b": "b_next", "a": "a_next"}, step, head, "y")
     outcome = run(program, np.array([3, 20, 40]).reshape(3, 1, 1))
     assert outcome.logits.tolist() == [[60]]
     assert {name: state.tolist() for name, state in outcome.states.items()} == {"a": [[40]], "b": [[20]]}

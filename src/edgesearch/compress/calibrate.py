@@ -127,9 +127,12 @@ def choose_formats(graph: Graph, ranges: Ranges, widths: Widths) -> dict[str, Fo
     for name, bits in widths.named.items():
         if not 2 <= bits <= 16:
             raise ConfigError(f"{name} must have 2 to 16 bits, got {bits}; give it 8")
-    unknown = set(widths.named) - graph.roles.keys()
+    tensors = graph.roles.keys() - graph.states.keys()  # a state has the format of the value it takes
+    unknown = set(widths.named) - tensors
     if unknown:
-        raise ConfigError(f"{min(unknown)} is no tensor of the model, which has {', '.join(sorted(graph.roles))}")
+        raise ConfigError(
+            f"{min(unknown)} is no tensor of the model with bits of its own; it has {', '.join(sorted(tensors))}"
+        )
     formats = {}
     for name, size in graph.sizes.items():
         if name in graph.states:

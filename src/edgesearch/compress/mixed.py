@@ -64,7 +64,9 @@ def lower_widths(
         loss: how far accuracy may fall below that of `start`, as a fraction.
     """
     groups: dict[str, tuple[str, ...]] = {n: (n,) for n, role in graph.roles.items() if role == "matrix"}
-    groups["activations"] = tuple(n for n, role in graph.roles.items() if role in ("input", "activation"))
+    groups["activations"] = tuple(
+        n for n, role in graph.roles.items() if role in ("input", "activation") and n not in graph.states
+    )
 
     def attempt(named: dict[str, int]) -> tuple[float, int]:
         widths = replace(start, named=named)

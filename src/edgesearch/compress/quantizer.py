@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from edgesearch.compress.executor import Executor
 from edgesearch.compress.graph import Graph, build_graph
 from edgesearch.compress.mixed import Lowered, lower_widths
 from edgesearch.compress.program import compile_program
-from edgesearch.errors import ConfigError, ModelFileError
+from edgesearch.errors import ConfigError, DataError, ModelFileError
 from edgesearch.numerics.format import Format
 from edgesearch.numerics.interpreter import input_integers, run
 from edgesearch.numerics.program import IntegerProgram
@@ -45,13 +45,15 @@ class Quantizer:
 
     Args:
         model: one of our classifiers, or torch.nn.LSTM or GRU with a Linear (see `as_classifier`).
-        bits: of weights, 2 to 16, or `mixed`: 8 at first, then lowered one by one by `lower`.
+        bits: of weights, 2 to 16, or `mixed`: 8 at first, then lowered one by one by `lower`. 8 if not given.
         mode: `calibrate`, `test` or `off`.
         load: a folder that `save` wrote, for mode `test`.
-        activation_bits: of the input, gates and states, 8 to 16.
-        range: how a range is chosen: `max`, `percentile` or `error` (least squared error).
-        function_error: largest error of an approximated sigmoid or tanh.
+        activation_bits: of the input, gates and states, 8 to 16; 16 if not given.
+        range: how a range is chosen: `max`, `percentile` or `error` (least squared error), the default.
+        function_error: largest error of an approximated sigmoid or tanh; 0.001 if not given.
         named: bits of single tensors by name; see `IntegerProgram` as printed by `task=show`.
+
+    In mode `test`, what is not given is as it was saved.
 
     Raises:
         ConfigError: a model that is not supported, or arguments that contradict each other.
@@ -61,27 +63,26 @@ class Quantizer:
     def __init__(
         self,
         model: nn.Module,
-        bits: int | Literal["mixed"] = 8,
+        bits: int | Literal["mixed"] | None = None,
         mode: Mode = "calibrate",
         load: str | Path | None = None,
         *,
-        activation_bits: int = 16,
-        range: str = "error",  # noqa: A002  (what the ranges are chosen by, as in the configuration)
-        function_error: float = 1e-3,
+        activation_bits: int | None = None,
+        range: str | None = None,  # noqa: A002  (what the ranges are chosen by, as in the configuration)
+        function_error: float | None = None,
         named: Mapping[str, int] | None = None,
     ) -> None:
         if mode not in ("calibrate", "test", "off"):
             raise ConfigError(f"mode must be one of calibrate, test, off, got {mode}; use mode='calibrate'")
         if (mode == "test") != (load is not None):
             raise ConfigError(f"mode=test reads the ranges that load names, got mode={mode} and load={load}")
-        self.mixed = bits == "mixed"
-        weights = 8 if isinstance(bits, str) else bits
-        for name, value, low in (("bits", weights, 2), ("activation_bits", activation_bits, 8)):
-            if not low <= value <= 16 or (isinstance(bits, str) and not self.mixed):
-                raise ConfigError(f"{name} must be {low} to 16, got {value}; use {name}=8")
         self.classifier = as_classifier(model)
         self.mode = mode
-        self.widths = Widths(weights, activation_bits, range, function_error, dict(named or {}))
+        self.mixed = bits == "mixed"
+        weights = 8 if self.mixed else bits
+        options = {"weights": weights, "activations": activation_bits, "range": range, "function_error": function_error}
+        given = {name: value for name, value in options.items() if value is not None}
+        self.widths = _widths(given, named)
         self.ranges = Ranges()
         self._steps: int | None = None
         self._graph: Graph | None = None
@@ -89,10 +90,12 @@ class Quantizer:
         self._lowered: Lowered | None = None
         self.model = Wrapped(self)
         if load is not None:
-            self._load(Path(load))
+            self._load(Path(load), given, named)
 
     def _forward(self, x: Tensor) -> Tensor:
         sequences = x.transpose(0, 1) if self.classifier.rnn.batch_first else x
+        if not bool(torch.isfinite(sequences).all()):
+            raise DataError("calibration and input data must be finite, got NaN or infinity; clean the data")
         graph = self._graph_for(len(sequences))
         if self.mode == "test":
             if self._executor is None:
@@ -159,7 +162,7 @@ class Quantizer:
         folder.mkdir(parents=True, exist_ok=True)
         found = {
             "steps": self._steps,
-            "named_bits": dict(self.widths.named),
+            "widths": asdict(self.widths),
             "formats": {name: str(format) for name, format in self.formats.items()},
             "ranges": self.ranges.to_json(),
         }
@@ -169,14 +172,28 @@ class Quantizer:
         if self._lowered is not None:
             self._lowered.save(folder / "quantization.yaml")
 
-    def _load(self, folder: Path) -> None:
+    def _load(self, folder: Path, given: Mapping[str, Any], named: Mapping[str, int] | None) -> None:
         path = folder / _FILE
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
+            saved = found["widths"]
             self._graph_for(int(found["steps"]))
             self.ranges = Ranges.from_json(found["ranges"])
-            self.widths = replace(self.widths, named={**found["named_bits"], **self.widths.named})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.widths = _widths({**saved, **given}, {**saved["named"], **(named or {})})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
                 f"{path} must be a quantiser's ranges, got {error}; save them in mode=calibrate"
             ) from error
+
+
+def _widths(options: Mapping[str, Any], named: Mapping[str, int] | None) -> Widths:
+    """Widths with defaults for what is not given.
+
+    Raises:
+        ConfigError: a width out of range.
+    """
+    made = Widths(**{**options, "named": dict(named or {})})
+    for name, value, low in (("bits", made.weights, 2), ("activation_bits", made.activations, 8)):
+        if not isinstance(value, int) or not low <= value <= 16:
+            raise ConfigError(f"{name} must be {low} to 16, got {value}; use {name}=8")
+    return made

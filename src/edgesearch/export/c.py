@@ -108,7 +108,8 @@ def c_type(format: Format) -> str:
 
 
 def _numbers(values: Ints) -> Iterator[str]:
-    flat = [str(int(v)) for v in values.reshape(-1)]
+    """Lines of an initializer; C has no empty ones."""
+    flat = [str(int(v)) for v in values.reshape(-1)] or ["0"]
     for start in range(0, len(flat), _PER_LINE):
         yield "  " + ", ".join(flat[start : start + _PER_LINE]) + ","
 
@@ -149,7 +150,7 @@ class _Printer:
         yield f"static ROM {'uint8_t' if bits < 8 else f'int{bits}_t'} {name}[] = {{"
         if bits < 8:
             values = np.frombuffer(packed(values, constant.format), np.uint8).astype(np.int64)
-        yield from _numbers(values if values.size else np.zeros(1, np.int64))
+        yield from _numbers(values)
         yield "};"
 
     def functions(self) -> Iterator[str]:
@@ -193,13 +194,13 @@ class _Printer:
         yield "  {"
         for operation in loop.operations:
             if isinstance(operation, Affine):
-                for matrix, _ in operation.products:
+                for number, (matrix, _) in enumerate(operation.products):
                     encoding = self.program.constants[matrix].encoding
                     index = f"uint{8 * index_bytes(self.program.constants[matrix].integers.shape[1])}_t"
                     if encoding == "index":
-                        yield f"    ROM {index} *at_{matrix} = {matrix}_columns;"
+                        yield f"    ROM {index} *at_{operation.out}{number} = {matrix}_columns;"
                     if encoding != "dense":
-                        yield f"    uint32_t from_{matrix} = 0;"
+                        yield f"    uint32_t from_{operation.out}{number} = 0;"
         yield f"    for (i = 0; i < {loop.size}; i++) {{"
         inside: set[str] = set()
         for operation in loop.operations:
@@ -268,15 +269,18 @@ class _Printer:
     def _affine(self, operation: Affine, kind: str) -> str:
         program, common = self.program, self.program.fraction(operation)
         parts = []
-        for matrix, vector in operation.products:
-            dot = self._dot(operation, matrix, vector)
+        for number, (matrix, vector) in enumerate(operation.products):
+            dot = self._dot(operation, number)
             parts.append(_scaled(dot, kind, common - program.product_fraction(matrix, vector)))
         if operation.bias is not None:
             bias = self._unit(operation.bias, set())
             parts.append(_scaled(bias, kind, common - program.format(operation.bias).fraction))
         return " + ".join(parts)
 
-    def _dot(self, operation: Affine, matrix: str, vector: str) -> str:
+    def _dot(self, operation: Affine, number: int) -> str:
+        """A call of a dot product of row i. Sparse rows follow each other: `from` and `at` run through them."""
+        matrix, vector = operation.products[number]
+        run = f"{operation.out}{number}"
         key = self._dot_key(operation, matrix, vector)
         columns = self.program.constants[matrix].integers.shape[1]
         x = self._vector(vector)
@@ -285,8 +289,8 @@ class _Printer:
             return f"{_dot_name(*key)}({row}, {x}, {columns})"
         if key[0] == "bitmap":
             row = f"{matrix}_bits + i * {-(-columns // 8)}"
-            return f"{_dot_name(*key)}({matrix}, &from_{matrix}, {row}, {x}, {columns})"
-        return f"{_dot_name(*key)}({matrix}, &from_{matrix}, &at_{matrix}, {matrix}_counts[i], {x})"
+            return f"{_dot_name(*key)}({matrix}, &from_{run}, {row}, {x}, {columns})"
+        return f"{_dot_name(*key)}({matrix}, &from_{run}, &at_{run}, {matrix}_counts[i], {x})"
 
     def _combine(self, operation: Combine, kind: str, inside: set[str]) -> str:
         common, text = self.program.fraction(operation), ""

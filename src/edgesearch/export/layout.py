@@ -56,7 +56,7 @@ def layout(program: IntegerProgram) -> Layout:
     arrays -= {"input", *program.states}
     for state in program.states:
         if state not in in_place:
-            last = max(k for k, loop in enumerate(step) if any(state in o.reads for o in loop.operations))
+            last = max((k for k, loop in enumerate(step) if any(state in o.reads for o in loop.operations)), default=0)
             made = next(k for k, loop in enumerate(step) if program.states[state] in loop.gives)
             step[max(last, made)].finishes.append(state)
     return Layout(step, head, arrays | {program.logits}, in_place)
@@ -75,12 +75,16 @@ def _loops(program: IntegerProgram, operations: tuple[Operation, ...]) -> list[L
 
 
 def _own_unit_only(program: IntegerProgram, loops: list[Loop], state: str) -> bool:
+    """Whether a state may be written as soon as its next value is there: only its own unit is read, and not later."""
     source = program.states[state]
+    order = [operation.out for operation in program.step]
+    late = any(state in o.reads for o in program.step[order.index(source) + 1 :])
     readers = [loop for loop in loops if any(state in o.reads for o in loop.operations)]
     whole = any(
         state in (vector for _, vector in o.products) for o in (*program.step, *program.head) if isinstance(o, Affine)
     )
-    return not whole and len(readers) == 1 and source in readers[0].gives
+    shared = sum(other == source for other in program.states.values()) > 1
+    return not (whole or late or shared) and len(readers) == 1 and source in readers[0].gives
 
 
 def ram_bytes(program: IntegerProgram) -> int:

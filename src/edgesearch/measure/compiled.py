@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgesearch.errors import DifferenceError, ToolError
 from edgesearch.export.c import files
-from edgesearch.export.layout import layout
+from edgesearch.export.layout import container_bits, layout
 from edgesearch.numerics.format import Ints
 from edgesearch.numerics.interpreter import run
 from edgesearch.numerics.operations import Operation
@@ -114,7 +114,7 @@ class Compiled:
             (folder / name).write_text(text, encoding="utf-8")
         kind = ("-DORACLE_PROGRAM",) if variant.sanitized else ("-shared", "-fPIC")
         command = [
-            variant.compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", *variant.flags, *kind,
+            variant.compiler, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", *variant.flags, *kind,
             str(folder / "oracle.c"), "-o", str(self._file),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -124,7 +124,7 @@ class Compiled:
     def __call__(self, x: Ints) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Return the trace (N, values of a window) and the answers (N,)."""
         given = self.program.values["input"].format
-        kind = np.dtype(f"{'i' if given.signed else 'u'}{1 if given.bits <= 8 else 2}")
+        kind = np.dtype(f"{'i' if given.signed else 'u'}{container_bits(given.bits) // 8}")
         windows = np.ascontiguousarray(x.transpose(1, 0, 2).astype(kind))
         count, width = len(windows), trace_width(self.program)
         if self.variant.sanitized:

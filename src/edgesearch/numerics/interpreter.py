@@ -68,7 +68,7 @@ def run(program: IntegerProgram, x: Ints, observe: Observer | None = None) -> Ou
         for operation in program.step:
             runner.execute(operation, t, observe)
         runner.environment |= {state: runner.environment[source] for state, source in program.states.items()}
-    runner.environment["window"] = x.transpose(1, 0, 2).reshape(x.shape[1], -1)
+    runner.environment["window"] = x.transpose(1, 0, 2).reshape(x.shape[1], program.steps * program.inputs)
     for operation in program.head:
         runner.execute(operation, -1, observe)
     logits = runner.environment[program.logits]

@@ -95,9 +95,12 @@ class IntegerProgram:
                     raise ModelFileError(f"{operation.out} reads {name}, which nothing gives; export the model again")
             self._check(operation)
             known.add(operation.out)
+        given = {operation.out for operation in self.step}
         for state, source in self.states.items():
-            if source not in known or self.values[state] != self.values[source]:
-                raise ModelFileError(f"state {state} must take a value of its own size and format; export it again")
+            if source not in given or self.values[state] != self.values[source]:
+                raise ModelFileError(
+                    f"state {state} must take what a step gives, in its own size and format; export it again"
+                )
         if self.logits not in known:
             raise ModelFileError(f"the logits {self.logits} are not computed; export the model again")
 
