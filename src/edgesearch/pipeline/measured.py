@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 
-from edgesearch.budget import FLOAT32, edgeml_bytes, model_size
+from edgesearch.budget import FLOAT32, Size, edgeml_bytes, model_size, over_budget
 from edgesearch.cells.cell import RNNCell
 from edgesearch.cells.classifier import Classifier, build_classifier
 from edgesearch.cells.fused import usable
@@ -99,6 +99,9 @@ def _add_program(
         warnings.warn(f"the program's C was not run: {error}", EdgesearchWarning, stacklevel=2)
     size = {"flash_bytes": program.flash_bytes, "ram_bytes": ram_bytes(program)}
     record |= size | {"macs": program.macs}
+    exceeded = over_budget(Size(program.flash_bytes, ram_bytes(program), program.macs, {}), config.budget)
+    if exceeded:
+        warnings.warn(f"the program exceeds its budget: {', '.join(exceeded)}", EdgesearchWarning, stacklevel=2)
     record["sizes"][f"{config.quant.weight_bits}-bit"] = size
     record["formats"] = {name: str(chosen) for name, chosen in compiled.formats.items()}
     record["encodings"] = {n: c.encoding for n, c in program.constants.items() if c.integers.ndim == 2}
