@@ -31,6 +31,17 @@ class Lowered:
     start: tuple[float, int]
     end: tuple[float, int]
 
+    def __str__(self) -> str:
+        """A line a group: accuracy at each width, and the width chosen; then the totals."""
+        lines = []
+        for group, found in self.groups.items():
+            chosen = self.widths.named["input" if group == "activations" else group]
+            at = ", ".join(f"{bits} bits {100 * accuracy:.2f} %" for bits, accuracy in found.items())
+            lines.append(f"{group}: {at}; chosen {chosen}")
+        for words, (accuracy, flash) in (("at the start", self.start), ("in the end", self.end)):
+            lines.append(f"{words}: {100 * accuracy:.2f} %, {flash:,} bytes of constants")
+        return "\n".join(lines)
+
     def to_yaml(self) -> str:
         """Text for quantization.yaml."""
         found: dict[str, Any] = {

@@ -22,8 +22,10 @@ def convolution(program: IntegerProgram, operation: Convolve, source: str, kind:
 
     yield from _places(g, shape[0])
     yield f"      {kind} sum_ = 0;"
+    if operation.groups > 1:
+        yield f"      const int group_ = oc_ / {outputs} * {per_group};"
     yield f"      for (ic_ = 0; ic_ < {per_group}; ic_++)"
-    channel = "ic_" if operation.groups == 1 else f"oc_ / {outputs} * {per_group} + ic_"
+    channel = "ic_" if operation.groups == 1 else "group_ + ic_"
     yield from _under_kernel(g, channel, product, 8)
     if align:
         yield f"      sum_ *= ({kind}){1 << align};"

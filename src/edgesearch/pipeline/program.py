@@ -15,7 +15,7 @@ from edgesearch.compress.program import compile_program
 from edgesearch.config import Config
 from edgesearch.data import Dataset
 from edgesearch.data.dataset import Split
-from edgesearch.errors import DifferenceError
+from edgesearch.errors import DifferenceError, ModelFileError
 from edgesearch.measure.compiled import Variant, compare
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import Outcome, input_integers, run
@@ -50,6 +50,19 @@ def compile_classifier(
         formats = calibrated(graph, calibration_rows(dataset, config.quant), Widths.of(config.quant))
     about = {"cell": config.cell.name, "data": config.data.name, "classes": " ".join(dataset.class_names)}
     return Compiled(compile_program(graph, formats, config.quant.function_error, about), graph, formats)
+
+
+def recompiled(program: IntegerProgram, dataset: Dataset, model: Classifier) -> Compiled:
+    """Return the graph of a classifier in the formats of a program that was compiled from it.
+
+    Raises:
+        ModelFileError: the program's constants are not the classifier's.
+    """
+    graph = raw_graph(model, dataset.steps, torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std))
+    formats = {name: program.format(name) for name in (*program.values, *program.constants)}
+    if formats.keys() != graph.roles.keys():
+        raise ModelFileError("the program is of another model than the weights beside it; train the run again")
+    return Compiled(program, graph, formats)
 
 
 def fake_quant_accuracy(compiled: Compiled, split: Split, function_error: float) -> float:

@@ -2,15 +2,15 @@
 
 from rich.console import Console
 
-from edgesearch.cells.classifier import build_classifier
+from edgesearch.cells.classifier import Classifier, build_classifier
 from edgesearch.config import Config
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.data.batches import tensors
-from edgesearch.errors import ModelFileError
+from edgesearch.errors import DifferenceError, ModelFileError
 from edgesearch.measure import evaluate
 from edgesearch.measure.compiled import variants
 from edgesearch.pipeline.folder import RunFolder
-from edgesearch.pipeline.program import compiled_accuracy, outcome
+from edgesearch.pipeline.program import compiled_accuracy, fake_quant_accuracy, outcome, recompiled
 from edgesearch.pipeline.show import finished_run
 from edgesearch.pipeline.train import spec_for
 from edgesearch.report.record import Record
@@ -44,22 +44,26 @@ def test(config: Config) -> Record:
             "its data or weights have changed, train it again"
         )
     if (folder.path / "program.npz").exists():
-        _check_program(folder, record, dataset)
+        _check_program(folder, record, dataset, model)
     console = Console()
     console.print(confusion(record))
     console.print(summary(record, str(folder.path)))
     return record
 
 
-def _check_program(folder: RunFolder, record: Record, dataset: Dataset) -> None:
-    """Measure the program again, in Python and in every C variant that can be built here."""
+def _check_program(folder: RunFolder, record: Record, dataset: Dataset, model: Classifier) -> None:
+    """Measure the program again: fake-quantised, in the interpreter and in every C variant that can be built here."""
     program = folder.program()
+    compiled = recompiled(program, dataset, model)
+    fake = fake_quant_accuracy(compiled, dataset.test, folder.config().quant.function_error)
     accuracy = float((outcome(program, dataset.test).answers == dataset.test.y).mean())
     if accuracy != record["test_accuracy"]["integer"]:
         raise ModelFileError(
             f"the run recorded an integer test accuracy of {record['test_accuracy']['integer']:.4f}, got "
             f"{accuracy:.4f}; its data or program have changed, train it again"
         )
+    if fake != accuracy:
+        raise DifferenceError(f"the fake-quantised accuracy must be the integer one, {accuracy:.4f}, got {fake:.4f}")
     found = compiled_accuracy(program, dataset.test, variants())
     record["test_accuracy"]["c"] = next(iter(found.values()))
     record["variants"] = found
