@@ -59,7 +59,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ov
         (["cell.hidden_size=3", "cell.hidden_size=[}"], "no viable alternative at input"),
         (
             ["budget.flash_bytes=100"],
-            "a model must fit its budget at 8-bit weights, got 1272 for budget.flash_bytes=100; lower",
+            "a model must fit its budget at 8-bit weights, got 1508 for budget.flash_bytes=100; lower",
         ),
         (["task=test", "run=nowhere"], "run must be the folder of a finished run, got nowhere"),
         (["task=test"], "task=test needs the folder of a finished run"),

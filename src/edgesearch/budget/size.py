@@ -1,32 +1,30 @@
-"""Flash, RAM and MACs of a `ModelSpec` at given bit widths, and the reference project's own size formula.
+"""Flash, RAM and MACs of a `ModelSpec` in closed form: of the float32 model, and of its integer program, as exported.
 
-Sparse matrices are priced in the cheapest of three encodings, their index bytes included:
-
-* dense: every entry at its width;
-* bitmap: one bit an entry, then the non-zeros;
-* index: the number of non-zeros of each row, then column and value of each non-zero.
+The program's figures are exact for dense matrices. A sparse tensor's non-zeros are taken to spread evenly over the
+blocks of a cell with several gates, which training decides.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from edgesearch.cells.spec import LayerSpec, ModelSpec, TensorSpec
 from edgesearch.config import BudgetConfig, QuantConfig
-
-Encoding = Literal["dense", "bitmap", "index"]
+from edgesearch.numerics.approximation import APPROXIMATED, SOURCE, Table, approximate
+from edgesearch.numerics.format import Format
+from edgesearch.numerics.packing import index_bytes, stored_bits
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Bits of a stored weight and of an activation; biases and scalars are stored like activations."""
+    """Bits of a stored weight and of an activation, and the worst error of an approximated function."""
 
     weight_bits: int
     activation_bits: int
+    function_error: float = 1e-3
 
     @classmethod
     def of(cls, quant: QuantConfig) -> "Widths":
-        """Return the widths of the integer model."""
-        return cls(quant.weight_bits, quant.activation_bits)
+        """Return the widths of the integer program."""
+        return cls(quant.weight_bits, quant.activation_bits, quant.function_error)
 
     @property
     def label(self) -> str:
@@ -35,43 +33,94 @@ class Widths:
 
 
 FLOAT32 = Widths(32, 32)
+_SCALING = 2  # constants of 16 bits for each input value
 
 
 @dataclass(frozen=True)
 class Size:
-    """Bytes of flash (constants only) and RAM, multiply-accumulates of one inference, and each matrix's encoding."""
+    """Bytes of flash (constants only) and RAM, multiply-accumulates of one inference."""
 
     flash_bytes: int
     ram_bytes: int
     macs: int
-    encodings: dict[str, Encoding]
 
 
 def model_size(spec: ModelSpec, widths: Widths) -> Size:
-    """Return what one inference of `spec` costs when stored at `widths`."""
-    flash, encodings = 0, {}
-    for tensor in spec.tensors():
-        if tensor.role == "matrix":
-            cost, encodings[tensor.name] = matrix_bytes(tensor, widths.weight_bits)
-            flash += cost
-        else:
-            flash += _packed(tensor.size, widths.activation_bits)
-    return Size(flash, _ram_values(spec) * _packed(1, widths.activation_bits), macs(spec), encodings)
+    """Return what one inference of `spec` costs: stored as float32, or as the integer program of the given widths."""
+    if widths == FLOAT32 or spec.bidirectional:
+        bits = widths.weight_bits
+        flash = sum(
+            _stored(t.shape[1], t.shape[0], t.nonzeros, bits) if t.role == "matrix" else t.size * bits // 8
+            for t in spec.tensors()
+        )
+        return Size(flash, _float_values(spec) * bits // 8, macs(spec))
+    return Size(_program_flash(spec, widths), _program_ram(spec, widths), _program_macs(spec, widths))
 
 
-def matrix_bytes(tensor: TensorSpec, bits: int) -> tuple[int, Encoding]:
-    """Return the bytes of a matrix with `bits` a value in its cheapest encoding, and that encoding."""
-    rows, columns = tensor.shape
-    values = _packed(tensor.nonzeros, bits)
-    counters = rows * (1 if columns < 256 else 2)
-    indices = tensor.nonzeros * (1 if columns <= 256 else 2)
-    costs: dict[Encoding, int] = {
-        "dense": _packed(tensor.size, bits),
-        "bitmap": _packed(tensor.size, 1) + values,
-        "index": counters + indices + values,
-    }
-    best = min(costs, key=lambda encoding: costs[encoding])
-    return costs[best], best
+def _program_flash(spec: ModelSpec, widths: Widths) -> int:
+    flash = 2 * _SCALING * spec.input_size + sum(table.flash_bytes for table in _tables(spec, widths).values())
+    for layer in spec.layers():
+        for tensor in layer.tensors():
+            if tensor.role == "matrix":
+                flash += _blocks(layer, tensor, widths.weight_bits)
+            else:
+                flash += 2 * tensor.size
+    head, bias = spec.head()
+    columns, rows = head.shape
+    return flash + _stored(columns, rows, head.nonzeros, widths.weight_bits) + 2 * bias.size
+
+
+def _blocks(layer: LayerSpec, tensor: TensorSpec, bits: int) -> int:
+    """Bytes of a tensor cut into one matrix (outputs, inputs) a gate; the first factor of a low rank is not cut."""
+    inputs, outputs = tensor.shape
+    count = 1 if tensor.name in ("W1", "U1") else layer.kind.blocks
+    parts = [tensor.nonzeros // count + (k < tensor.nonzeros % count) for k in range(count)]
+    return sum(_stored(inputs, outputs // count, nonzeros, bits) for nonzeros in parts)
+
+
+def _stored(columns: int, rows: int, nonzeros: int, bits: int) -> int:
+    """Bytes of a matrix in its cheapest encoding."""
+    stored = bits if bits == 32 else stored_bits(Format(bits, 0))
+    values = -(-nonzeros * stored // 8)
+    return min(
+        -(-rows * columns * stored // 8),
+        rows * -(-columns // 8) + values,
+        (rows + nonzeros) * index_bytes(columns) + values,
+    )
+
+
+def _tables(spec: ModelSpec, widths: Widths) -> dict[str, Table]:
+    used = {spec.update_nonlinearity} | ({spec.gate_nonlinearity} if spec.cell != "fastrnn" else set())
+    wide = widths.activation_bits > 8
+    tables = {}
+    for function in sorted(str(name) for name in used if name in APPROXIMATED):
+        fraction = widths.activation_bits - (2 if wide else 1)
+        to = Format(widths.activation_bits, fraction, wide or function == "tanh")
+        tables[function] = approximate(function, SOURCE, to, widths.function_error)
+    return tables
+
+
+def _program_ram(spec: ModelSpec, widths: Widths) -> int:
+    """States, a frame in raw and in scaled numbers, what a step keeps in arrays, logits."""
+    activation = 1 if widths.activation_bits <= 8 else 2
+    ram = 2 * spec.input_size * activation + 2 * spec.classes
+    for layer in spec.layers():
+        H, reset = layer.hidden_size, layer.kind.name == "gru" and not layer.reset_after
+        arrays = 1 + (2 if reset else 0)  # the next h; r * h and z, which a second loop reads
+        ram += (layer.kind.states + arrays) * H * activation
+        ram += 2 * ((layer.wRank or 0) + (layer.uRank or 0) * (2 if reset else 1))
+    return ram
+
+
+def _program_macs(spec: ModelSpec, widths: Widths) -> int:
+    """With the input's scaling and the polynomials of approximated functions."""
+    orders: dict[str, int] = {name: table.coefficients.shape[1] - 1 for name, table in _tables(spec, widths).items()}
+    gates = {"fastrnn": 0, "lstm": 3, "gru": 2}.get(spec.cell, 1)
+    updates = 2 if spec.cell == "lstm" else 1
+    gate = orders.get(str(spec.gate_nonlinearity), 0) if gates else 0
+    applied = gates * gate + updates * orders.get(spec.update_nonlinearity, 0)
+    units = sum(layer.hidden_size for layer in spec.layers())
+    return macs(spec) + spec.steps * (spec.input_size + units * applied)
 
 
 def macs(spec: ModelSpec) -> int:
@@ -89,7 +138,7 @@ def _uses(layer: LayerSpec, tensor: TensorSpec) -> int:
     return 2 if twice else 1
 
 
-def _ram_values(spec: ModelSpec) -> int:
+def _float_values(spec: ModelSpec) -> int:
     """Numbers held at the peak of one inference: input, states, the busiest layer's scratch, logits."""
     layers = spec.layers()
     states = sum(layer.kind.states * layer.hidden_size for layer in layers)
@@ -121,7 +170,3 @@ def over_budget(size: Size, budget: BudgetConfig) -> list[str]:
     return [
         f"{needed} for budget.{name}={limit}" for name, needed, limit in checks if limit is not None and needed > limit
     ]
-
-
-def _packed(count: int, bits: int) -> int:
-    return -(-count * bits // 8)

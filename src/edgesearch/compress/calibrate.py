@@ -14,7 +14,7 @@ from edgesearch.compress.graph import Graph
 from edgesearch.config import QuantConfig
 from edgesearch.config.schema import RANGES
 from edgesearch.errors import ConfigError, DataError
-from edgesearch.numerics.approximation import Table, approximate
+from edgesearch.numerics.approximation import SOURCE, Table, approximate
 from edgesearch.numerics.format import Floats, Format
 from edgesearch.numerics.operations import Apply
 
@@ -140,6 +140,7 @@ def choose_formats(graph: Graph, ranges: Ranges, widths: Widths) -> dict[str, Fo
         if name not in ranges.observed:
             raise ConfigError(f"calibration never saw {name} ({size} values); calibrate this model again")
         formats[name] = _value_format(graph, name, ranges.observed[name], widths)
+    formats |= {o.source: SOURCE for o in (*graph.step, *graph.head) if isinstance(o, Apply)}
     formats |= {state: formats[source] for state, source in graph.states.items()}
     for name, numbers in graph.parameters.items():
         values = numbers().detach().double().numpy().reshape(-1)

@@ -189,7 +189,7 @@ class _Layer:
             name = self.g.value(self.prefix + out, self.H, "activation")
             self.g.step.append(piecewise_linear(name, terms, chosen))
         else:
-            alone = len(terms) == 1 and len(terms[0].operands) == 1
+            alone = len(terms) == 1 and self.g.roles[terms[0].operands[0]] == "inner"
             source = terms[0].operands[0] if alone else self.combine(f"{out}_in", *terms, inner=True)
             name = self.g.value(self.prefix + out, self.H, "activation")
             self.g.step.append(Apply(name, source, chosen))

@@ -20,6 +20,7 @@ _FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
     "tanh": np.tanh,
 }
 APPROXIMATED = tuple(_FUNCTIONS)
+SOURCE = Format(16, 11)  # +-16, beyond which sigmoid and tanh are 0 or 1 in 16 bits: one table serves every gate
 _COEFFICIENT = 16  # bits
 _MOST_SEGMENTS = 128
 

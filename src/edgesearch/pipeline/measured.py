@@ -99,7 +99,7 @@ def _add_program(
         warnings.warn(f"the program's C was not run: {error}", EdgesearchWarning, stacklevel=2)
     size = {"flash_bytes": program.flash_bytes, "ram_bytes": ram_bytes(program)}
     record |= size | {"macs": program.macs}
-    exceeded = over_budget(Size(program.flash_bytes, ram_bytes(program), program.macs, {}), config.budget)
+    exceeded = over_budget(Size(program.flash_bytes, ram_bytes(program), program.macs), config.budget)
     if exceeded:
         warnings.warn(f"the program exceeds its budget: {', '.join(exceeded)}", EdgesearchWarning, stacklevel=2)
     record["sizes"][f"{config.quant.weight_bits}-bit"] = size
