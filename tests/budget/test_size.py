@@ -13,6 +13,7 @@ from edgesearch.compress import calibrate as compress
 from edgesearch.compress.finetune import calibrated, raw_graph
 from edgesearch.compress.program import compile_program
 from edgesearch.compress.threshold import keep_largest
+from edgesearch.errors import ConfigError
 from edgesearch.export.layout import ram_bytes
 from tests.conftest import composed
 
@@ -124,3 +125,12 @@ def test_a_budget_names_what_exceeds_it() -> None:
     exact = composed("budget.flash_bytes=2276", "budget.ram_bytes=212", "budget.macs=28736").budget
     assert over_budget(model_size(FULL, Widths(8, 16)), exact) == []
     assert over_budget(model_size(FULL, FLOAT32), composed().budget) == []
+
+
+def test_the_firmware_keeps_its_share() -> None:
+    size = model_size(FULL, Widths(8, 16))
+    assert over_budget(size, composed("budget=uno").budget) == []
+    tight = composed("budget=uno", "budget.firmware_ram_bytes=1900").budget
+    assert over_budget(size, tight) == [f"{size.ram_bytes} for budget.ram_bytes=2048 less 1900 of the firmware"]
+    with pytest.raises(ConfigError, match=r"firmware_ram_bytes must be less than budget\.ram_bytes = 2048, got 2048"):
+        composed("budget=uno", "budget.firmware_ram_bytes=2048")

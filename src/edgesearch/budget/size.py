@@ -163,10 +163,12 @@ def edgeml_bytes(spec: ModelSpec) -> int:
 def over_budget(size: Size, budget: BudgetConfig) -> list[str]:
     """Return what is needed and allowed for each limit of the budget that `size` exceeds."""
     checks = (
-        ("flash_bytes", size.flash_bytes, budget.flash_bytes),
-        ("ram_bytes", size.ram_bytes, budget.ram_bytes),
-        ("macs", size.macs, budget.macs),
+        ("flash_bytes", size.flash_bytes, budget.flash_bytes, budget.firmware_flash_bytes),
+        ("ram_bytes", size.ram_bytes, budget.ram_bytes, budget.firmware_ram_bytes),
+        ("macs", size.macs, budget.macs, 0),
     )
     return [
-        f"{needed} for budget.{name}={limit}" for name, needed, limit in checks if limit is not None and needed > limit
+        f"{needed} for budget.{name}={limit}" + (f" less {kept} of the firmware" if kept else "")
+        for name, needed, limit, kept in checks
+        if limit is not None and needed > limit - kept
     ]

@@ -111,6 +111,20 @@ def _features(config: Config) -> str | None:
     return None
 
 
+def _firmware(config: Config) -> str | None:
+    budget = config.budget
+    for name, limit, kept in (
+        ("flash", budget.flash_bytes, budget.firmware_flash_bytes),
+        ("ram", budget.ram_bytes, budget.firmware_ram_bytes),
+    ):
+        if limit is not None and kept >= limit:
+            return (
+                f"budget.firmware_{name}_bytes must be less than budget.{name}_bytes = {limit}, got {kept}; "
+                f"set budget.firmware_{name}_bytes=0"
+            )
+    return None
+
+
 def _run_folder(config: Config) -> str | None:
     if config.task.name == "train" and config.run is not None:
         return f"run names a finished run, which task=train does not take, got run={config.run}; set task=test"
@@ -128,5 +142,6 @@ _CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
     _dense,
     _augmentation,
     _features,
+    _firmware,
     _run_folder,
 )

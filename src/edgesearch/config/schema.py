@@ -154,11 +154,13 @@ class QuantConfig:
 
 @dataclass
 class BudgetConfig:
-    """Limits of the chip, null for none: bytes of flash and RAM, multiply-accumulates of one inference."""
+    """Limits of the chip, null for none: bytes of flash and RAM, of which the rest of the firmware keeps some; MACs."""
 
     name: str = key()
     flash_bytes: int | None = key(COUNT)
     ram_bytes: int | None = key(COUNT)
+    firmware_flash_bytes: int = key(NOT_NEGATIVE)
+    firmware_ram_bytes: int = key(NOT_NEGATIVE)
     macs: int | None = key(COUNT)
 
 
