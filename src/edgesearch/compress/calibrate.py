@@ -56,7 +56,7 @@ class Ranges:
         found.largest = max(found.largest, largest)
         found.count += len(flat)
         share = max(1, _SAMPLE * len(flat) // found.count)
-        drawn = flat[torch.randint(len(flat), (share,), generator=self._generator)].numpy()
+        drawn = flat[torch.randint(len(flat), (share,), generator=self._generator).to(flat.device)].cpu().numpy()
         kept = found.sample
         if len(kept) + len(drawn) > _SAMPLE:
             stay = torch.randperm(len(kept), generator=self._generator)[: _SAMPLE - len(drawn)].numpy()
@@ -143,7 +143,7 @@ def choose_formats(graph: Graph, ranges: Ranges, widths: Widths) -> dict[str, Fo
     formats |= {o.source: SOURCE for o in (*graph.step, *graph.head) if isinstance(o, Apply)}
     formats |= {state: formats[source] for state, source in graph.states.items()}
     for name, numbers in graph.parameters.items():
-        values = numbers().detach().double().numpy().reshape(-1)
+        values = numbers().detach().double().cpu().numpy().reshape(-1)
         formats[name] = fitted(values, float(np.abs(values).max(initial=0)), widths.bits(graph, name), widths.range)
     return formats
 

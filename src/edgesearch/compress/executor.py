@@ -67,7 +67,8 @@ class Executor(nn.Module):
     ) -> None:
         super().__init__()
         self.graph, self.formats = graph, formats
-        self._lookup = {name: _lookup(table) for name, table in (tables or {}).items()}
+        for name, table in (tables or {}).items():
+            self.register_buffer(f"table_{name}", _lookup(table), persistent=False)
 
     def forward(self, x: Tensor, observe: Observer | None = None) -> Tensor:
         """Return logits; `observe` is given every value at every step, the frame included."""
@@ -114,7 +115,7 @@ class Executor(nn.Module):
             return y
         source = self.formats[operation.source]
         entries = (x.detach() * 2.0**source.fraction).long() - source.low
-        return _Replace.apply(y, self._lookup[operation.out][entries])  # type: ignore[no-any-return, no-untyped-call]
+        return _Replace.apply(y, self.get_buffer(f"table_{operation.out}")[entries])  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _total(operation: Sum, environment: Mapping[str, Tensor]) -> Tensor:

@@ -33,4 +33,4 @@ def compile_program(
 
 
 def _shaped(numbers: Tensor) -> Any:
-    return (numbers if numbers.dim() == 2 else numbers.reshape(-1)).numpy()
+    return (numbers if numbers.dim() == 2 else numbers.reshape(-1)).cpu().numpy()

@@ -87,11 +87,13 @@ class QuantizedPhase(pl.Callback):
         assert isinstance(pl_module, SequenceClassifier)
         if trainer.current_epoch < self.first or pl_module.quantized is not None:
             return
-        mean, std = torch.from_numpy(self._dataset.mean), torch.from_numpy(self._dataset.std)
+        device = pl_module.device
+        mean, std = (torch.from_numpy(values).to(device) for values in (self._dataset.mean, self._dataset.std))
         graph = raw_graph(self._model, self._dataset.steps, mean, std)
         if not self.formats:
-            self.formats = calibrated(graph, calibration_rows(self._dataset, self._quant), Widths.of(self._quant))
-        pl_module.quantized = FakeQuantized(graph, self.formats, self._quant.function_error, mean, std)
+            x = calibration_rows(self._dataset, self._quant).to(device)
+            self.formats = calibrated(graph, x, Widths.of(self._quant))
+        pl_module.quantized = FakeQuantized(graph, self.formats, self._quant.function_error, mean, std).to(device)
 
     def state_dict(self) -> dict[str, Any]:
         """The formats."""
