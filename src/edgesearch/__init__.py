@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgesearch.cells.edgeml import load_edgeml, save_edgeml, save_edgeml_bytes
     from edgesearch.cells.rnn import GRU, LSTM, UGRNN, FastGRNN, FastRNN
     from edgesearch.compress.quantizer import Quantizer
+    from edgesearch.errors import EdgesearchError
     from edgesearch.numerics.program import IntegerProgram
 
 __version__ = version("edgesearch")
@@ -21,6 +22,7 @@ _HOMES = {
     "edgesearch.cells.cell": ("FastGRNNCell", "FastRNNCell", "GRUCell", "LSTMCell", "UGRNNCell"),
     "edgesearch.cells.classifier": ("Classifier",),
     "edgesearch.cells.edgeml": ("load_edgeml", "save_edgeml", "save_edgeml_bytes"),
+    "edgesearch.errors": ("EdgesearchError",),
     "edgesearch.cells.rnn": ("GRU", "LSTM", "UGRNN", "FastGRNN", "FastRNN"),
     "edgesearch.compress.quantizer": ("Quantizer",),
     "edgesearch.numerics.program": ("IntegerProgram",),
@@ -32,6 +34,7 @@ __all__ = [
     "LSTM",
     "UGRNN",
     "Classifier",
+    "EdgesearchError",
     "FastGRNN",
     "FastGRNNCell",
     "FastRNN",

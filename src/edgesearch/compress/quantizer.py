@@ -1,6 +1,7 @@
 """`Quantizer`: a trained model in, ranges from data, an integer program out. Usable alone on any supported model."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from edgesearch.compress.executor import Executor
 from edgesearch.compress.graph import Graph, build_graph
 from edgesearch.compress.mixed import Lowered, lower_widths
 from edgesearch.compress.program import compile_program
+from edgesearch.config.schema import RANGES
 from edgesearch.errors import ConfigError, DataError, ModelFileError
 from edgesearch.numerics.format import Format
 from edgesearch.numerics.interpreter import input_integers, run
@@ -77,6 +79,7 @@ class Quantizer:
         if (mode == "test") != (load is not None):
             raise ConfigError(f"mode=test reads the ranges that load names, got mode={mode} and load={load}")
         self.classifier = as_classifier(model)
+        self._original = None if self.classifier is model else model
         self.mode = mode
         self.mixed = bits == "mixed"
         weights = 8 if self.mixed else bits
@@ -94,9 +97,15 @@ class Quantizer:
 
     def _forward(self, x: Tensor) -> Tensor:
         sequences = x.transpose(0, 1) if self.classifier.rnn.batch_first else x
+        if sequences.dim() != 3 or sequences.size(2) != self.classifier.rnn.input_size or not len(sequences):
+            layout = "(B, T, D)" if self.classifier.rnn.batch_first else "(T, B, D)"
+            wanted = f"{layout} with D = {self.classifier.rnn.input_size}"
+            raise DataError(f"the model takes sequences {wanted}, got {tuple(x.shape)}; check the data")
         if not bool(torch.isfinite(sequences).all()):
             raise DataError("calibration and input data must be finite, got NaN or infinity; clean the data")
         graph = self._graph_for(len(sequences))
+        if self._original is not None:
+            self._check_conversion(self._original, x)
         if self.mode == "test":
             if self._executor is None:
                 formats = self.formats
@@ -105,6 +114,20 @@ class Quantizer:
         else:
             logits = Executor(graph)(sequences, self.ranges if self.mode == "calibrate" else None)
         return torch.Tensor.to(logits, x.dtype)
+
+    def _check_conversion(self, original: nn.Module, x: Tensor) -> None:
+        """A module may do more between its layers than its layers tell."""
+        with torch.no_grad():
+            training = original.training
+            theirs, ours = original.eval()(x), self.classifier(x)
+            original.train(training)
+        same = isinstance(theirs, Tensor) and theirs.shape == ours.shape and torch.allclose(theirs, ours, 1e-3, 1e-4)
+        if not same:
+            raise ConfigError(
+                "the model computes something else than its Linear on the last output of its LSTM or GRU; build an "
+                "edgesearch classifier from its weights"
+            )
+        self._original = None
 
     def _graph_for(self, steps: int) -> Graph:
         if self._graph is None:
@@ -139,12 +162,18 @@ class Quantizer:
             loss: how far validation accuracy may fall, as a fraction.
 
         Raises:
-            ConfigError: the quantiser was made for widths that are given.
+            ConfigError: the quantiser was made for widths that are given, or `loss` is negative.
+            DataError: x and y do not go together.
         """
+        if loss < 0:
+            raise ConfigError(f"loss must be at least 0, got {loss}; use loss=0.005")
         if not self.mixed:
             raise ConfigError(f"widths are lowered for bits=mixed, got bits={self.widths.weights}; use bits='mixed'")
-        sequences = (x.transpose(0, 1) if self.classifier.rnn.batch_first else x).double().numpy()
-        labels = y.numpy()
+        frames_first = torch.as_tensor(x).transpose(0, 1) if self.classifier.rnn.batch_first else torch.as_tensor(x)
+        sequences, labels = frames_first.double().numpy(), torch.as_tensor(y).numpy()
+        if sequences.ndim != 3 or labels.shape != sequences.shape[1:2] or not labels.size:
+            given = f"{tuple(x.shape)} and {tuple(y.shape)}"
+            raise DataError(f"validation data are sequences and as many classes, got {given}; check both")
 
         def accuracy(program: IntegerProgram) -> float:
             return float((run(program, input_integers(program, sequences)).answers == labels).mean())
@@ -159,14 +188,15 @@ class Quantizer:
         After `lower` also quantization.yaml, the accuracy at each width and the widths chosen.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         found = {
             "steps": self._steps,
+            "sizes": self.graph.sizes,
             "widths": asdict(self.widths),
             "formats": {name: str(format) for name, format in self.formats.items()},
             "ranges": self.ranges.to_json(),
         }
-        partial = folder / f"{_FILE}.partial"
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{_FILE}.{os.getpid()}.partial"
         partial.write_text(json.dumps(found), encoding="utf-8")
         partial.replace(folder / _FILE)
         if self._lowered is not None:
@@ -177,7 +207,9 @@ class Quantizer:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             saved = found["widths"]
-            self._graph_for(int(found["steps"]))
+            graph, sizes = self._graph_for(int(found["steps"])), found["sizes"]
+            if sizes != graph.sizes:
+                raise ValueError("ranges of another model")
             self.ranges = Ranges.from_json(found["ranges"])
             self.widths = _widths({**saved, **given}, {**saved["named"], **(named or {})})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -196,4 +228,8 @@ def _widths(options: Mapping[str, Any], named: Mapping[str, int] | None) -> Widt
     for name, value, low in (("bits", made.weights, 2), ("activation_bits", made.activations, 8)):
         if not isinstance(value, int) or not low <= value <= 16:
             raise ConfigError(f"{name} must be {low} to 16, got {value}; use {name}=8")
+    if made.range not in RANGES:
+        raise ConfigError(f"range must be one of {', '.join(RANGES)}, got {made.range}; use range='error'")
+    if not isinstance(made.function_error, float | int) or not 0 < made.function_error <= 0.1:
+        raise ConfigError(f"function_error must be above 0 and at most 0.1, got {made.function_error}; use 0.001")
     return made

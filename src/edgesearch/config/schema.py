@@ -148,7 +148,7 @@ class QuantConfig:
     weight_bits: int = key(Rule(at_least=2, at_most=16))
     activation_bits: int = key(Rule(at_least=8, at_most=16))
     range: str = key(Rule(choices=RANGES))
-    function_error: float = key(POSITIVE)
+    function_error: float = key(Rule(above=0, at_most=0.1))
     calibration_rows: int = key(COUNT)
 
 

@@ -45,7 +45,9 @@ def input_integers(program: IntegerProgram, x: Floats) -> Ints:
     """
     if x.ndim != 3 or x.shape[0] != program.steps or x.shape[2] != program.inputs:
         expected = f"({program.steps}, N, {program.inputs})"
-        raise DataError(f"this program takes windows {expected}, got {x.shape}; check the data set")
+        raise DataError(
+            f"this program takes windows {expected}, got {x.shape}; frames come first, transpose a batch-first array"
+        )
     if not np.isfinite(x).all():
         raise DataError("input must be finite, got NaN or infinity; clean the data")
     return program.values["input"].format.integers(x)

@@ -277,15 +277,18 @@ class IntegerProgram:
         order: int = self.tables[operation.out].coefficients.shape[1] - 1
         return self.values[operation.out].size * order
 
-    def run(self, x: npt.NDArray[Any]) -> "Outcome":
+    def run(self, x: npt.ArrayLike) -> "Outcome":
         """Run the program on windows x (T, B, D): floats in the units of the data, or integers in the input format.
+
+        Frames come first, whatever the layout of the model was. A torch tensor on the CPU is taken too.
 
         Raises:
             DataError: another shape, numbers that are not finite, or integers outside the input format.
         """
         from edgesearch.numerics.interpreter import input_integers, run
 
-        integers = x if np.issubdtype(x.dtype, np.integer) else input_integers(self, x.astype(np.float64))
+        given: npt.NDArray[Any] = np.asarray(x)
+        integers = given if np.issubdtype(given.dtype, np.integer) else input_integers(self, given.astype(np.float64))
         return run(self, integers.astype(np.int64))
 
     def save(self, path: str | Path) -> None:

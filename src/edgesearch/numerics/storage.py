@@ -74,7 +74,7 @@ def load(path: str | Path) -> IntegerProgram:
         zipfile.BadZipFile,
         OSError,
     ) as error:
-        raise ModelFileError(f"{path} is not a program or is damaged ({error}); export it again") from error
+        raise ModelFileError(f"{path} is not a program or is damaged; export it again") from error
     if version != VERSION:
         raise ModelFileError(
             f"{path} must be a program of version {VERSION}, got {version}; export it again with this edgesearch"

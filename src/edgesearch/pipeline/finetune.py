@@ -8,13 +8,16 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from edgesearch.budget import Widths
+from edgesearch.cells.classifier import build_classifier
 from edgesearch.config import Config
 from edgesearch.data import load_dataset, source_digest
-from edgesearch.errors import ModelFileError
+from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
 from edgesearch.pipeline.show import finished_run
-from edgesearch.pipeline.train import spec_for
+from edgesearch.pipeline.train import spec_for, to_all
+from edgesearch.report.loggers import open_loggers
 from edgesearch.report.progress import TrainingProgress
 from edgesearch.report.record import Record, write_record
 from edgesearch.report.tables import summary
@@ -31,6 +34,10 @@ def finetune(config: Config) -> Record:
         ModelFileError: no finished run there, or its data have changed.
     """
     run, record = finished_run(config)
+    if run.config().cell.bidirectional:
+        raise ConfigError(
+            "a bidirectional run has no integer program to be tuned for; train with cell.bidirectional=false"
+        )
     folder = RunFolder(run.path / "finetune" / _digest(config))
     done = folder.finished()
     console = Console()
@@ -57,21 +64,24 @@ def _finetuned(config: Config, run: RunFolder, record: Record, folder: RunFolder
         raise ModelFileError(f"the run was trained on other content than {stored.data.path} holds now; train it again")
     dataset = load_dataset(stored.data)
     spec = spec_for(stored, dataset)
-    start = run.best()
-    before = Fitted(start, record["epoch"], [], None, 0.0, {})
+    model = build_classifier(spec)
+    run.load_best(model)
+    start = model.state_dict()
     tuned = copy.deepcopy(stored)
-    tuned.schedule.name, tuned.schedule.quantize_from = "dense", 0.0
+    tuned.schedule.quantize_from, tuned.train.patience = 0.0, None
     tuned.train.epochs, tuned.train.lr, tuned.train.lr_schedule = config.finetune.epochs, config.finetune.lr, "cosine"
-    tuned.train.patience = None
     folder.write_config(tuned)
-    float_and_before = measured(stored, dataset, spec, before, folder)
-    title = f"fine-tuning {spec.cell} on {dataset.name}"
+    before = measured(stored, dataset, spec, Fitted(start, record["epoch"], [], None, 0.0, {}), folder, keep=False)
+    title = f"fine-tuning {spec.cell} on {dataset.name}, {Widths.of(config.quant).label}"
+    metrics = open_loggers(tuned, folder.path)
     with TrainingProgress(title, tuned.train.epochs, config.progress) as progress:
-        fitted = fit(tuned, dataset, spec, folder.checkpoints / "last.ckpt", progress.epoch, start)
+        fitted = fit(tuned, dataset, spec, folder.checkpoints / "last.ckpt", to_all([progress, *metrics]), start)
     folder.save_best(fitted.state_dict)
     found = measured(tuned, dataset, spec, fitted, folder)
-    found["before"] = {key: float_and_before[key] for key in ("val_accuracy", "test_accuracy", "flash_bytes")}
+    found["before"] = {key: before[key] for key in ("val_accuracy", "test_accuracy", "flash_bytes")}
     found["wall_seconds"] = fitted.seconds_before + time.monotonic() - started
     found["data"]["content"] = record["data"]["content"]
     write_record(folder.path, found)
+    for logger in metrics:
+        logger.finish(found)
     return found

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from edgesearch.config import Config, config_hash, load_config
-from edgesearch.errors import ModelFileError, RunInUseError
+from edgesearch.errors import ConfigError, ModelFileError, RunInUseError
 from edgesearch.export import export_c
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.numerics.storage import load, save
@@ -70,19 +71,31 @@ class RunFolder:
         torch.save({"state_dict": state_dict}, partial)
         partial.replace(self.checkpoints / "best.ckpt")
 
-    def save_program(self, program: IntegerProgram) -> None:
-        """Write program.npz and its C folder, export/c."""
+    def save_program(self, program: IntegerProgram) -> str:
+        """Write program.npz and its C folder, export/c; return the digest of program.npz."""
         save(program, self.path / "program.npz")
-        (self.path / "export").mkdir(exist_ok=True)
         export_c(program, self.path / "export" / "c")
+        return self._program_digest()
+
+    def _program_digest(self) -> str:
+        return hashlib.sha256((self.path / "program.npz").read_bytes()).hexdigest()
 
     def program(self) -> IntegerProgram:
-        """Read program.npz.
+        """Read the run's program.
 
         Raises:
-            ModelFileError: the file is missing, damaged or of another version.
+            ConfigError: the run has none.
+            ModelFileError: the file is missing, damaged, of another version, or not the one that was measured.
         """
-        return load(self.path / "program.npz")
+        record = self.finished() or {}
+        if "program_sha256" not in record:
+            raise ConfigError(
+                f"the run in {self.path} has no integer program, as its cell runs both ways; set export=onnx"
+            )
+        program = load(self.path / "program.npz")
+        if self._program_digest() != record["program_sha256"]:
+            raise ModelFileError(f"{self.path}/program.npz is not the program that was measured; train the run again")
+        return program
 
     def load_best(self, model: nn.Module) -> None:
         """Load the chosen weights into `model`.

@@ -21,6 +21,7 @@ from edgesearch.export.layout import ram_bytes
 from edgesearch.measure import Evaluation, evaluate
 from edgesearch.measure.compiled import variants
 from edgesearch.numerics.format import Format
+from edgesearch.numerics.program import IntegerProgram
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.program import compile_classifier, compiled_accuracy, fake_quant_accuracy, outcome
 from edgesearch.report.record import Record
@@ -29,8 +30,12 @@ from edgesearch.training.fit import Fitted
 _PACKAGES = ("edgesearch", "torch", "pytorch-lightning", "hydra-core", "numpy")
 
 
-def measured(config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, folder: RunFolder) -> Record:
-    """Return the record of a finished training; write its program and C folder. The test split is read here, once.
+def measured(
+    config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, folder: RunFolder, *, keep: bool = True
+) -> Record:
+    """Return the record of a finished training. The test split is read here, once.
+
+    With `keep` the program and its C are written to the folder.
 
     `flash_bytes`, `ram_bytes` and `macs` are those of the integer program, where the model has one.
     """
@@ -70,7 +75,9 @@ def measured(config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, 
             stacklevel=2,
         )
     else:
-        _add_program(record, config, dataset, model, fitted.formats, folder)
+        program = _add_program(record, config, dataset, model, fitted.formats)
+        if keep:
+            record["program_sha256"] = folder.save_program(program)
     return record
 
 
@@ -80,12 +87,10 @@ def _add_program(
     dataset: Dataset,
     model: Classifier,
     formats: dict[str, Format],
-    folder: RunFolder,
-) -> None:
-    """Compile the program, write it and its C, and add its accuracies, sizes, formats and saturations."""
+) -> IntegerProgram:
+    """Compile the program and add its accuracies, sizes, formats and saturations."""
     compiled = compile_classifier(config, dataset, model, formats)
     program = compiled.program
-    folder.save_program(program)
     for name, split in (("val_accuracy", dataset.validation), ("test_accuracy", dataset.test)):
         found = outcome(program, split)
         record[name] |= {
@@ -106,6 +111,7 @@ def _add_program(
     record["formats"] = {name: str(chosen) for name, chosen in compiled.formats.items()}
     record["encodings"] = {n: c.encoding for n, c in program.constants.items() if c.integers.ndim == 2}
     record["saturations"] = {name: [int(n) for n in counts] for name, counts in found.saturations.items()}
+    return program
 
 
 def _backend(config: Config, model: Classifier) -> str:

@@ -67,7 +67,7 @@ def _run(config: Config, dataset: Dataset, spec: ModelSpec, folder: RunFolder, c
     record: Record | None = None
     try:
         with TrainingProgress(f"{spec.cell} on {dataset.name}", config.train.epochs, config.progress) as progress:
-            fitted = fit(config, dataset, spec, folder.checkpoints / "last.ckpt", _to_all([progress, *loggers]))
+            fitted = fit(config, dataset, spec, folder.checkpoints / "last.ckpt", to_all([progress, *loggers]))
         folder.save_best(fitted.state_dict)
         record = measured(config, dataset, spec, fitted, folder)
         record["wall_seconds"] = fitted.seconds_before + time.monotonic() - started
@@ -82,11 +82,16 @@ def _run(config: Config, dataset: Dataset, spec: ModelSpec, folder: RunFolder, c
     return record
 
 
-class _Listener(Protocol):
-    def epoch(self, row: dict[str, Any]) -> None: ...
+class Listener(Protocol):
+    """What is told of every epoch."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Take in an epoch's row."""
 
 
-def _to_all(listeners: Sequence[_Listener]) -> Callable[[dict[str, Any]], None]:
+def to_all(listeners: Sequence[Listener]) -> Callable[[dict[str, Any]], None]:
+    """Return a function that tells every listener."""
+
     def tell(row: dict[str, Any]) -> None:
         for listener in listeners:
             listener.epoch(row)

@@ -39,7 +39,7 @@ def read_record(folder: Path) -> Record | None:
     path = folder / NAME
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise ModelFileError(f"{path} is not JSON ({error}); delete it and run the command again") from error

@@ -4,7 +4,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -88,6 +88,7 @@ def fit(
     phases = Phases.of(config.schedule, config.train.epochs * data.steps_per_epoch)
     support: pl.Callback = ThreePhase(spec, phases, model)
     if start is not None:
+        phases = replace(phases, active=False)
         model.load_state_dict(start)
         support = FixedSupport(model)
     callbacks = [support]
