@@ -147,3 +147,65 @@ def test_bad_settings_are_one_line(monkeypatch: Patch, capsys: Capture, override
     assert code == 2
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_a_tuned_run_is_tested_and_tuned_again(finished: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    settings = ("quant.weight_bits=4", "finetune.epochs=2", "progress=false")
+    assert run(monkeypatch, capsys, "task=finetune", f"run={finished}", *settings)[0] == 0
+    tuned = next((finished / "finetune").iterdir())
+    assert (tuned / "metrics.csv").exists()
+    code, out, err = run(monkeypatch, capsys, "task=test", f"run={tuned}")
+    assert code == 0, err
+    assert "no difference" in out
+    code, _, err = run(monkeypatch, capsys, "task=finetune", f"run={tuned}", *settings)
+    assert code == 0, err
+
+
+def test_a_program_that_was_swapped_or_lost_is_refused(finished: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    program = finished / "program.npz"
+    other = edgesearch.IntegerProgram.load(program)
+    program.unlink()
+    for task in ("test", "show", "export"):
+        code, _, err = run(monkeypatch, capsys, f"task={task}", f"run={finished}")
+        assert (code, err.count("\n")) == (2, 1)
+    other.about["cell"] = "another"
+    other.save(program)
+    for task in ("test", "show", "export"):
+        code, _, err = run(monkeypatch, capsys, f"task={task}", f"run={finished}")
+        assert code == 2
+        assert "is not the program that was measured" in err
+
+
+def test_without_a_compiler_the_other_levels_are_shown(finished: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    monkeypatch.setattr("edgesearch.measure.compiled.shutil.which", lambda name: None)
+    code, out, err = run(monkeypatch, capsys, "task=test", f"run={finished}")
+    assert code == 0
+    assert "needs a C compiler, got none" in err
+    assert "test accuracy (integer)" in out
+    assert "test accuracy (c)" not in out
+
+
+def test_an_export_replaces_nothing_but_an_export(finished: Path, tmp_path: Path) -> None:
+    program = edgesearch.IntegerProgram.load(finished / "program.npz")
+    mine = tmp_path / "mine"
+    (mine / "src").mkdir(parents=True)
+    (mine / "src" / "work.c").write_text("precious")
+    with pytest.raises(edgesearch.EdgesearchError, match=r"nothing but an earlier export, got .*mine with src"):
+        program.export(mine)
+    assert (mine / "src" / "work.c").read_text() == "precious"
+    for _ in range(2):
+        program.export(tmp_path / "new" / "c")
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"c"}
+
+
+def test_a_bidirectional_run_says_that_it_has_no_program(monkeypatch: Patch, capsys: Capture, tmp_path: Path) -> None:
+    code, out, err = run(monkeypatch, capsys, *FAST, f"outputs_dir={tmp_path}", "cell.bidirectional=true")
+    assert code == 0
+    assert "no integer program" in err
+    assert "(integer)" not in out
+    folder = next(tmp_path.glob("digits/fastgrnn/*"))
+    for task in ("show", "export", "finetune"):
+        code, _, err = run(monkeypatch, capsys, f"task={task}", f"run={folder}")
+        assert code == 2
+        assert "bidirectional" in err
+    assert not (folder / "finetune").exists()

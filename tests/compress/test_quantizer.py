@@ -247,3 +247,23 @@ def test_ranges_that_cannot_be_read_are_refused(content: str | None, tmp_path: P
         (tmp_path / "quant_info.json").write_text(content, encoding="utf-8")
     with pytest.raises(ModelFileError, match=r"^[^\n]+quant_info\.json[^\n]+$"):
         Quantizer(classifier(("gru", True), Shape()), mode="test", load=tmp_path)
+
+
+def test_a_module_that_computes_something_else_is_refused() -> None:
+    class Averaging(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.head = nn.LSTM(D, 4), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.head(self.lstm(x)[0].mean(dim=0))
+            return logits
+
+    with pytest.raises(ConfigError, match="computes something else"):
+        Quantizer(Averaging()).model(torch.randn(T, 3, D))
+
+
+def test_ranges_of_another_model_are_refused(tmp_path: Path) -> None:
+    calibrated(classifier(("lstm", False), Shape()), sequences()).save(tmp_path)
+    with pytest.raises(ModelFileError, match="ranges of another model"):
+        Quantizer(classifier(("gru", True), Shape()), mode="test", load=tmp_path)
