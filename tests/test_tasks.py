@@ -209,3 +209,13 @@ def test_a_bidirectional_run_says_that_it_has_no_program(monkeypatch: Patch, cap
         assert code == 2
         assert "bidirectional" in err
     assert not (folder / "finetune").exists()
+
+
+def test_patience_waits_for_the_quantised_phase(monkeypatch: Patch, capsys: Capture, tmp_path: Path) -> None:
+    settings = ("train.epochs=6", "train.patience=1", "train.lr=1e-9", "schedule=dense", "schedule.quantize_from=0.5")
+    code, _, err = run(monkeypatch, capsys, *settings, "progress=false", f"outputs_dir={tmp_path}")
+    assert code == 0, err
+    folder = next(tmp_path.glob("digits/fastgrnn/*"))
+    rows = (folder / "metrics.csv").read_text().splitlines()[1:]
+    assert ["quantized" in row for row in rows] == [False] * 3 + [True] * (len(rows) - 3)
+    assert 3 <= json.loads((folder / "record.json").read_text())["epoch"] < len(rows) < 6

@@ -68,7 +68,7 @@ def _exit(error: Exception) -> NoReturn:
         _say(str(error))
         sys.exit(error.exit_code)
     if isinstance(error, HydraException | OmegaConfBaseException) or _raised_in_hydra(error):
-        text = str(error)
+        text = str(error).partition("Config search path:")[0]
         _say(unknown_key(text.split("'")[1]) if "Could not override '" in text else text)
         sys.exit(2)
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as in `edgesearch --help | head`

@@ -51,6 +51,8 @@ def load_edgeml(
     path = Path(folder)
     if cell not in KINDS:
         raise ModelFileError(f"cell must be one of {', '.join(KINDS)}, got {cell}; see the folder's origin")
+    if not path.is_dir():
+        raise ModelFileError(f"an EdgeML model is a folder of .npy files, got {path}, which is none; check the path")
     try:
         model = _assemble(path, cell, gate_nonlinearity, update_nonlinearity)
     except (ConfigError, RuntimeError, ValueError, IndexError) as error:

@@ -146,6 +146,8 @@ class Quantizer:
     @property
     def formats(self) -> dict[str, Format]:
         """The format of every value and constant."""
+        if self.mode == "off":
+            raise ConfigError("formats come from ranges, which mode=off does not take; use mode='calibrate'")
         return choose_formats(self.graph, self.ranges, self.widths)
 
     @property

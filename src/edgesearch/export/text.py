@@ -176,8 +176,8 @@ or `model_predict(window)` for a whole window. Nothing is allocated and nothing 
 
 ## Formats
 
-`s16.12`: signed, 16 bits, 12 of them after the point. Every sum is exact and rounded once, halves upwards, then held to
-its format.
+`s16.12`: signed, 16 bits, the integer n stands for n / 2^12 (`s16.20`: n / 2^20). Every sum is exact, in as many bits
+as the last column says, rounded once, halves upwards, then held to its format.
 
 | vector | size | format | sum |
 |---|---|---|---|
@@ -187,7 +187,8 @@ its format.
 |---|---|---|---|---|
 {_constants(program)}
 
-{_tables(program)}"""
+{_tables(program)}
+"""
 
 
 def _values(program: IntegerProgram) -> str:

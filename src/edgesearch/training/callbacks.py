@@ -118,7 +118,7 @@ class BestEpoch(pl.Callback):
     """
 
     def __init__(self, spec: ModelSpec, phases: Phases, on_epoch: Callable[[Row], None], first: int = 0) -> None:
-        self._first = first
+        self.first = first
         self.history: list[Row] = []
         self.best: dict[str, Any] = {}
         self._tensors = sparse_tensors(spec) if phases.active else ()
@@ -134,7 +134,7 @@ class BestEpoch(pl.Callback):
         phase = self._phases.at((epoch + 1) * pl_module.steps_per_epoch - 1)
         row: Row = {
             "epoch": epoch,
-            "phase": phase,
+            "phase": phase if pl_module.quantized is None else "quantized",
             "learning_rate": learning_rate(pl_module.config, epoch),
             "train_loss": pl_module.train_loss,
             "val_loss": pl_module.val_loss,
@@ -144,7 +144,7 @@ class BestEpoch(pl.Callback):
         }
         self.history.append(row)
         rank = [pl_module.val_accuracy, -pl_module.val_loss]
-        eligible = epoch >= self._first and meets(pl_module.model, self._tensors)
+        eligible = epoch >= self.first and meets(pl_module.model, self._tensors)
         if eligible and (not self.best or rank > self.best["rank"]):
             weights = {name: value.detach().clone() for name, value in pl_module.model.state_dict().items()}
             self.best = {"epoch": epoch, "rank": rank, "state_dict": weights}
@@ -174,6 +174,7 @@ class EarlyStop(pl.Callback):
         """Compare the epoch with the best one."""
         assert isinstance(pl_module, SequenceClassifier)
         last_phase = math.ceil(self._phases.retrain_from / pl_module.steps_per_epoch) if self._phases.active else 0
+        last_phase = max(last_phase, self._best.first)
         best = max(self._best.best.get("epoch", last_phase), last_phase)
         self._stopped = trainer.current_epoch - best >= self._patience
         trainer.should_stop = trainer.should_stop or self._stopped
