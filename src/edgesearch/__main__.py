@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -15,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from edgesearch.config import typed_config
+from edgesearch.config import Config, typed_config
 from edgesearch.config.load import unknown_key
 from edgesearch.errors import EdgesearchError, EdgesearchWarning
 
@@ -27,15 +28,38 @@ CONF = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1] / "conf"
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _app(tree: DictConfig) -> None:
-    from edgesearch.pipeline import run_task
-
     try:
-        record = run_task(typed_config(tree))
+        record = _run(typed_config(tree))
         _points.append((list(HydraConfig.get().overrides.task), record))
     except (EdgesearchError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         _exit(error)
+
+
+def _run(config: Config) -> dict[str, Any]:
+    if config.task.name not in ("search", "report") and config.study is None:
+        from edgesearch.pipeline import run_task
+
+        return run_task(config)
+    from edgesearch.search.tasks import run_study_task
+
+    job = HydraConfig.get()
+
+    def composed(overrides: Sequence[str]) -> Config:
+        return typed_config(hydra.compose(str(job.job.config_name), overrides=list(overrides)))
+
+    return run_study_task(config, list(job.overrides.task), _flags(sys.argv[1:]), composed)
+
+
+def _flags(arguments: list[str]) -> list[str]:
+    """Hydra's flags that say where configurations are, with their values."""
+    found = []
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, joined = flag.partition("=")
+        if name in ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"):
+            found += [flag] if joined else [flag, value]
+    return found
 
 
 def main() -> None:
@@ -54,8 +78,8 @@ def main() -> None:
         _app()
     except (EdgesearchError, OSError, ValueError, HydraException, OmegaConfBaseException) as error:
         _exit(error)
-    except KeyboardInterrupt:
-        _say("interrupted; the same command goes on from the last checkpoint")
+    except KeyboardInterrupt as interrupt:
+        _say(f"interrupted; {interrupt or 'the same command goes on from the last checkpoint'}")
         sys.exit(130)
     finally:
         if len(_points) > 1:

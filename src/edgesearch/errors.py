@@ -37,6 +37,10 @@ class ToolError(EdgesearchError):
     """A program that is needed, such as a C compiler, is missing or failed."""
 
 
+class StorageError(EdgesearchError):
+    """A study's storage cannot be reached, or is no study of ours."""
+
+
 class DifferenceError(EdgesearchError):
     """Two ways of computing that must agree to the last bit do not."""
 

@@ -162,13 +162,23 @@ def edgeml_bytes(spec: ModelSpec) -> int:
 
 def over_budget(size: Size, budget: BudgetConfig) -> list[str]:
     """Return what is needed and allowed for each limit of the budget that `size` exceeds."""
+    return [
+        f"{needed} for budget.{name}={limit}" + (f" less {kept} of the firmware" if kept else "")
+        for name, needed, limit, kept in _limits(size, budget)
+        if needed > limit - kept
+    ]
+
+
+def excess(size: Size, budget: BudgetConfig) -> dict[str, float]:
+    """Return by what fraction `size` exceeds each limit of the budget, at most 0 where it fits."""
+    return {name: needed / (limit - kept) - 1 for name, needed, limit, kept in _limits(size, budget)}
+
+
+def _limits(size: Size, budget: BudgetConfig) -> list[tuple[str, int, int, int]]:
+    """Name, need, limit and what the firmware keeps of it, of each limit that is set."""
     checks = (
         ("flash_bytes", size.flash_bytes, budget.flash_bytes, budget.firmware_flash_bytes),
         ("ram_bytes", size.ram_bytes, budget.ram_bytes, budget.firmware_ram_bytes),
         ("macs", size.macs, budget.macs, 0),
     )
-    return [
-        f"{needed} for budget.{name}={limit}" + (f" less {kept} of the firmware" if kept else "")
-        for name, needed, limit, kept in checks
-        if limit is not None and needed > limit - kept
-    ]
+    return [(name, needed, limit, kept) for name, needed, limit, kept in checks if limit is not None]

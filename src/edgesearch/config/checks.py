@@ -13,7 +13,8 @@ def check(config: Config) -> None:
     for path, rule, value in _keys(config):
         broken = None if value is None else rule.broken_by(value)
         if broken:
-            raise ConfigError(f"{path} must be {broken}, got {value}; set {path}={_remedy(rule)}")
+            remedy = f"[{_remedy(rule)}]" if isinstance(value, list) else _remedy(rule)
+            raise ConfigError(f"{path} must be {broken}, got {value}; set {path}={remedy}")
     for contradiction in _CONTRADICTIONS:
         message = contradiction(config)
         if message:
@@ -126,12 +127,39 @@ def _firmware(config: Config) -> str | None:
 
 
 def _run_folder(config: Config) -> str | None:
-    if config.task.name == "train" and config.run is not None:
-        return f"run names a finished run, which task=train does not take, got run={config.run}; set task=test"
-    if config.task.name != "train" and config.run is None:
-        return (
-            f"task={config.task.name} needs the folder of a finished run, got run=null; set run=outputs/DATA/CELL/HASH"
-        )
+    task = config.task.name
+    takes_run = task not in ("train", "search", "report")
+    if not takes_run and config.run is not None:
+        return f"run names a finished run, which task={task} does not take, got run={config.run}; set task=test"
+    if takes_run and config.run is None and not (task == "export" and config.study is not None):
+        return f"task={task} needs the folder of a finished run, got run=null; set run=outputs/DATA/CELL/HASH"
+    return None
+
+
+def _study(config: Config) -> str | None:
+    task = config.task.name
+    if task == "report" and config.study is None:
+        return "task=report needs the name of a study, got study=null; set study=NAME, as task=search printed it"
+    if config.study is not None and task not in ("report", "export"):
+        name = "search.study" if task == "search" else "task"
+        value = config.study if task == "search" else "report"
+        return f"study names a study for task=report and task=export, got task={task}; set {name}={value}"
+    if config.study is not None and config.run is not None:
+        return f"study and run both name what to export, got study={config.study} run={config.run}; leave one out"
+    if config.pick != "best" and not (config.pick.isdecimal() and int(config.pick) > 0):
+        return f"pick must be best or a number of bytes, got {config.pick}; set pick=best"
+    return None
+
+
+def _search(config: Config) -> str | None:
+    search = config.search
+    for name in ("weight_bits", "activation_bits"):
+        if not getattr(search, name):
+            return f"search.{name} must name at least one width, got none; set search.{name}=[8]"
+    if search.study is not None and (
+        not search.study or any(c in search.study for c in "/\\\0") or search.study[0] == "."
+    ):
+        return f"search.study must be a name that a folder can have, got {search.study}; set search.study=usps10"
     return None
 
 
@@ -144,4 +172,6 @@ _CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
     _features,
     _firmware,
     _run_folder,
+    _study,
+    _search,
 )

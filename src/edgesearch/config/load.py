@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -55,7 +55,7 @@ def load_config(path: Path) -> Config:
 
 def unknown_key(full_key: str) -> str:
     """Return the message for an unknown dotted key, with the nearest known one."""
-    known = _known_keys()
+    known = list(key_types())
     if full_key in known:
         parent = full_key.rpartition(".")[0]
         return f"{full_key} can be set only where {parent} is not null; choose an option of its group that has {parent}"
@@ -66,14 +66,17 @@ def unknown_key(full_key: str) -> str:
     return f"{full_key} is not a key of the configuration; {remedy}"
 
 
-def _known_keys() -> list[str]:
-    def walk(node: type, prefix: str) -> list[str]:
-        found = []
+def key_types() -> dict[str, Any]:
+    """Return the declared type of every dotted key; that of a group is its dataclass."""
+
+    def walk(node: type, prefix: str) -> dict[str, Any]:
+        found = {}
         for item in fields(node):
             inner = next(
                 (t for t in (item.type, *get_args(item.type)) if isinstance(t, type) and is_dataclass(t)), None
             )
-            found += [f"{prefix}{item.name}", *(walk(inner, f"{prefix}{item.name}.") if inner else [])]
+            found[f"{prefix}{item.name}"] = inner or item.type
+            found |= walk(inner, f"{prefix}{item.name}.") if inner else {}
         return found
 
     return walk(Config, "")

@@ -28,6 +28,8 @@ class Rule:
 
     def broken_by(self, value: Any) -> str | None:
         """Return the part of the rule that `value` breaks, in words, or None."""
+        if isinstance(value, list):
+            return next((broken for broken in map(self.broken_by, value) if broken), None)
         if self.choices:
             return None if value in self.choices else f"one of {', '.join(self.choices)}"
         if isinstance(value, float) and not math.isfinite(value):
@@ -59,7 +61,7 @@ POSITIVE = Rule(above=0)
 class TaskConfig:
     """What the command does."""
 
-    name: str = key(Rule(choices=("train", "test", "finetune", "export", "show")))
+    name: str = key(Rule(choices=("train", "test", "finetune", "search", "report", "export", "show")))
 
 
 @dataclass
@@ -173,6 +175,26 @@ class FinetuneConfig:
 
 
 @dataclass
+class SearchConfig:
+    """What task=search looks for and how; `space` maps keys, nested or dotted, to what they may become."""
+
+    name: str = key(Rule(choices=("tpe", "nsga2", "gp", "random", "grid")))
+    study: str | None = key()
+    storage: str | None = key()
+    objective: str = key(Rule(choices=("accuracy", "pareto")))
+    n_trials: int = key(COUNT)
+    workers: int = key(COUNT)
+    timeout: float | None = key(POSITIVE)
+    space: dict[str, Any] = key()
+    weight_bits: list[int] = key(Rule(at_least=2, at_most=16))
+    activation_bits: list[int] = key(Rule(at_least=8, at_most=16))
+    finetune: int = key(NOT_NEGATIVE)
+    finetune_share: float = key(SHARE)
+    pruner: str = key(Rule(choices=("median", "hyperband", "none")))
+    heartbeat_seconds: int = key(COUNT)
+
+
+@dataclass
 class ExportConfig:
     """What task=export writes."""
 
@@ -197,6 +219,8 @@ class Config:
 
     seed: int = key(Rule(at_least=0, below=2**31))
     run: str | None = key(machine=True)
+    study: str | None = key(machine=True)
+    pick: str = key(machine=True)
     outputs_dir: str = key(machine=True)
     progress: bool = key(machine=True)
     task: TaskConfig = key(machine=True)
@@ -207,5 +231,6 @@ class Config:
     quant: QuantConfig = key()
     budget: BudgetConfig = key()
     finetune: FinetuneConfig = key(machine=True)
+    search: SearchConfig = key(machine=True)
     export: ExportConfig = key(machine=True)
     logger: LoggerConfig = key(machine=True)

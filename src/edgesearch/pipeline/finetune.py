@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgesearch.budget import Widths
 from edgesearch.cells.classifier import build_classifier
-from edgesearch.config import Config
+from edgesearch.config import Config, FinetuneConfig
 from edgesearch.data import load_dataset, source_digest
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.pipeline.folder import RunFolder
@@ -50,6 +50,14 @@ def finetune(config: Config) -> Record:
     return done
 
 
+def tuned_config(config: Config, settings: FinetuneConfig) -> Config:
+    """Return the config of a run's fine-tuning: every epoch in the program's numbers, a falling rate."""
+    tuned = copy.deepcopy(config)
+    tuned.schedule.quantize_from, tuned.train.patience = 0.0, None
+    tuned.train.epochs, tuned.train.lr, tuned.train.lr_schedule = settings.epochs, settings.lr, "cosine"
+    return tuned
+
+
 def _digest(config: Config) -> str:
     text = json.dumps([asdict(config.quant), asdict(config.finetune)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -67,9 +75,7 @@ def _finetuned(config: Config, run: RunFolder, record: Record, folder: RunFolder
     model = build_classifier(spec)
     run.load_best(model)
     start = model.state_dict()
-    tuned = copy.deepcopy(stored)
-    tuned.schedule.quantize_from, tuned.train.patience = 0.0, None
-    tuned.train.epochs, tuned.train.lr, tuned.train.lr_schedule = config.finetune.epochs, config.finetune.lr, "cosine"
+    tuned = tuned_config(stored, config.finetune)
     folder.write_config(tuned)
     before = measured(stored, dataset, spec, Fitted(start, record["epoch"], [], None, 0.0, {}), folder, keep=False)
     title = f"fine-tuning {spec.cell} on {dataset.name}, {Widths.of(config.quant).label}"

@@ -8,13 +8,13 @@ from edgesearch.report.record import Record
 
 def run_task(config: Config) -> Record:
     """Run the configured task; its results are printed, written to the run folder and returned."""
-    _limit_threads(config.train.threads)
+    limit_threads(config.train.threads)
     module = importlib.import_module(f"edgesearch.pipeline.{config.task.name}")
     record: Record = getattr(module, config.task.name)(config)
     return record
 
 
-def _limit_threads(count: int | None) -> None:
+def limit_threads(count: int | None) -> None:
     """Bound the threads of torch and of numpy's linear algebra; more than one costs more than it gives at H < 100."""
     import torch
     from threadpoolctl import threadpool_limits

@@ -80,3 +80,24 @@ def confusion(record: Record) -> Table:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def study_summary(summary: Record) -> Table:
+    """Return the table printed at the end of a search: the front, the best program marked, and how the trials ended."""
+    kinds = ("trained", "pruned", "failed", "infeasible", "repeated")
+    counts = ", ".join(f"{summary[kind]} {kind}" for kind in kinds if summary[kind] or kind == "trained")
+    table = Table(title=f"{summary['study']}: {counts}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("flash", "RAM", "MACs", "validation", "test", "bits", "trial", ""):
+        table.add_column(name, justify="left" if not name else "right")
+    for record in summary["front"]:
+        table.add_row(
+            f"{record['flash_bytes']:,} B",
+            f"{record['ram_bytes']:,} B",
+            f"{record['macs']:,}",
+            _percent(record["val_accuracy"]["integer"]),
+            _percent(record["test_accuracy"]["integer"]),
+            f"{record['weight_bits']}, {record['activation_bits']}",
+            f"{record['trial']}{', tuned' if record['tuned'] else ''}",
+            "best" if record["folder"] == summary["best"]["folder"] else "",
+        )
+    return table

@@ -1,0 +1,59 @@
+"""The display of a search, on standard error: a bar for the study, one for the training under way."""
+
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class SearchProgress:
+    """Trials done, the best accuracy so far, configurations that cannot fit, and the time that is left.
+
+    Where standard error is no terminal, a line a trial instead of bars.
+    """
+
+    def __init__(self, name: str, trials: int, shown: bool) -> None:
+        self._console = Console(stderr=True)
+        self._lines = shown and not self._console.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not shown or self._lines,
+        )
+        self._name, self._trials = name, trials
+        self._study = self._bar.add_task(name, total=trials, state="")
+        self._trial = self._bar.add_task("", total=None, state="", visible=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def study(self, done: int, best: float | None, infeasible: int, pruned: int) -> None:
+        """Show where the study is."""
+        state = f"best {'-' if best is None else f'{100 * best:.2f} %'}, {infeasible} infeasible, {pruned} pruned"
+        self._bar.update(self._study, completed=done, state=state)
+        if self._lines:
+            self._console.print(f"{self._name}: {done} of {self._trials} trials, {state}", soft_wrap=True)
+
+    def begin(self, number: int, epochs: int) -> None:
+        """Show a training that begins."""
+        self._bar.reset(self._trial, total=epochs, description=f"trial {number}", state="", visible=True)
+
+    def phase(self, title: str) -> None:
+        """Show what follows the trials."""
+        self._bar.reset(self._trial, total=None, description=title, state="", visible=True)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Advance the training to the row's epoch."""
+        state = f"{row['phase']} {100 * row['val_accuracy']:.1f} %"
+        self._bar.update(self._trial, completed=row["epoch"] + 1, state=state)

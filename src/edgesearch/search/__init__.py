@@ -1,0 +1,1 @@
+"""Layer 10: search under a budget; no other package imports Optuna."""

@@ -1,0 +1,145 @@
+"""From a trial's parameters to the configuration it trains."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from edgesearch.budget import Size, Widths, excess, model_size
+from edgesearch.cells.spec import ModelSpec
+from edgesearch.config import BudgetConfig, Config, DataConfig, config_hash, typed_config
+from edgesearch.data import Dataset, load_dataset, source_digest
+from edgesearch.errors import ConfigError
+from edgesearch.pipeline.folder import RunFolder
+from edgesearch.pipeline.train import spec_for
+from edgesearch.search.space import Params, Space, Value
+
+Compose = Callable[[Sequence[str]], Config]
+_NOT_REBUILT = ("task", "search", "study", "pick", "run", "budget", "logger", "progress", "finetune")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial's configuration, checked, with its data and model.
+
+    `identity` names the training it stands for, whatever the parameters that led to it.
+    """
+
+    config: Config
+    dataset: Dataset
+    spec: ModelSpec
+    identity: str
+
+
+class Configurations:
+    """Makes configurations of a study's base and parameters; data sets are read once.
+
+    Args:
+        base: the configuration of the command.
+        overrides: the command's own overrides.
+        compose: composes a configuration from overrides; needed where the space has groups such as `cell`.
+    """
+
+    def __init__(self, base: Config, space: Space, overrides: Sequence[str], compose: Compose) -> None:
+        self.space = space
+        self._base, self._overrides, self._compose = base, list(overrides), compose
+        self._composed: dict[tuple[Value, ...], Config] = {}
+        self._datasets: dict[str, Dataset] = {}
+        self.content = source_digest(base.data)
+
+    def propose(self, params: Params) -> Proposal:
+        """Return what a trial with these parameters trains.
+
+        Raises:
+            ConfigError: the parameters contradict each other.
+        """
+        config = self._config(params)
+        dataset = self.dataset(config.data)
+        config.cell.wRank = _useful_rank(config, dataset, "wRank")
+        config.cell.uRank = _useful_rank(config, dataset, "uRank")
+        if config.cell.bidirectional:
+            raise ConfigError("a bidirectional model has no integer program to search; set cell.bidirectional=false")
+        return Proposal(config, dataset, spec_for(config, dataset), config_hash(config, self.content))
+
+    def dataset(self, data: DataConfig) -> Dataset:
+        """Return the data set; augmentation does not change it."""
+        key = repr(replace(data, augment=False, shift_steps=0, shift_features=0, noise=0.0))
+        if key not in self._datasets:
+            self._datasets[key] = load_dataset(data)
+        return self._datasets[key]
+
+    def command(self, config: Config, params: Params) -> str:
+        """Return the command that trains a trial's configuration again, on its own and without a budget."""
+        kept = [o for o in self._overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in _NOT_REBUILT]
+        own = [f"{name}={getattr(config.cell, name)}" for name in ("wRank", "uRank", "gate_nonlinearity")]
+        told = {f"cell.{line.split('=')[0]}": line.split("=")[1] for line in own}
+        values = {key: told.get(key, _text(value)) for key, value in params.items()}
+        values |= {f"quant.{name}": str(getattr(config.quant, name)) for name in ("weight_bits", "activation_bits")}
+        base = [o for o in kept if o.split("=")[0] not in values]
+        return " ".join(["python -m edgesearch", *base, *(f"{k}={_null(v)}" for k, v in values.items())])
+
+    def rebuilt(self, config: Config) -> Path:
+        """Return the run folder of that command."""
+        unlimited = BudgetConfig("none", None, None, 0, 0, None)
+        return RunFolder.of(replace(config, budget=unlimited), self.content).path
+
+    def _config(self, params: Params) -> Config:
+        base = self._group_base(tuple(params[name] for name in self.space.groups))
+        tree = OmegaConf.structured(base)
+        for key, value in params.items():
+            if key not in self.space.groups and not _without_gate(base, key):
+                OmegaConf.update(tree, key, value)
+        return typed_config(tree)
+
+    def _group_base(self, options: tuple[Value, ...]) -> Config:
+        if not options:
+            return self._base
+        if options not in self._composed:
+            groups = self.space.groups
+            kept = [o for o in self._overrides if o.split("=")[0] not in groups]
+            chosen = [f"{name}={option}" for name, option in zip(groups, options, strict=True)]
+            found = self._compose([*kept, *chosen])
+            found.task, found.run, found.search = self._base.task, None, self._base.search
+            self._composed[options] = found
+        return self._composed[options]
+
+
+def narrowest(proposal: Proposal, widths: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """Return by what fraction each limit of the budget is exceeded at the best of the widths, at most 0 if it fits."""
+    config = proposal.config
+    candidates = [excess(size_at(proposal, *bits), config.budget) for bits in widths]
+    return min(candidates, key=lambda found: max(found.values(), default=0.0))
+
+
+def size_at(proposal: Proposal, weight_bits: int, activation_bits: int) -> Size:
+    """Return the closed-form size of a proposal's program."""
+    return model_size(proposal.spec, Widths(weight_bits, activation_bits, proposal.config.quant.function_error))
+
+
+def _without_gate(base: Config, key: str) -> bool:
+    return base.cell.name == "fastrnn" and key == "cell.gate_nonlinearity"
+
+
+def _useful_rank(config: Config, dataset: Dataset, name: str) -> int | None:
+    """Return the rank, or None for full rank where it would not save parameters."""
+    rank: int | None = getattr(config.cell, name)
+    if rank is None:
+        return None
+    full, low = copy.copy(config.cell), copy.copy(config.cell)
+    full.wRank = full.uRank = low.wRank = low.uRank = None
+    setattr(low, name, rank)
+    try:
+        parameters = spec_for(replace(config, cell=low), dataset).parameters
+    except ConfigError:  # (above min(D, H))
+        return None
+    return rank if parameters < spec_for(replace(config, cell=full), dataset).parameters else None
+
+
+def _text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _null(text: str) -> str:
+    return "null" if text == "None" else text

@@ -1,0 +1,155 @@
+"""The search space: keys of the configuration and what they may become, read from Hydra's sweep syntax."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import Any, get_args
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from edgesearch.config.load import key_types, unknown_key
+from edgesearch.errors import ConfigError
+
+Value = bool | int | float | str | None
+Params = dict[str, Any]
+_FIXED = ("task", "search", "budget", "run", "study", "pick", "outputs_dir", "progress", "logger", "finetune", "export")
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched.
+
+    Attributes:
+        texts: each key as it was written.
+        distributions: each key as Optuna takes it.
+    """
+
+    texts: dict[str, str]
+    distributions: dict[str, BaseDistribution]
+
+    @classmethod
+    def parse(cls, space: Mapping[str, Any]) -> "Space":
+        """Read `search.space`.
+
+        Raises:
+            ConfigError: an unknown key, one that a search must not change, or a text that is no sweep.
+        """
+        flat = _flat(space)
+        if not flat:
+            raise ConfigError("search.space must name a key, got none; see conf/search/tpe.yaml")
+        texts = {key: "null" if value is None else str(value) for key, value in flat.items()}
+        return cls(texts, {key: _distribution(key, value) for key, value in flat.items()})
+
+    @property
+    def groups(self) -> list[str]:
+        """The keys that are configuration groups, such as `cell`."""
+        return [key for key in self.distributions if is_dataclass(key_types()[key])]
+
+    def grid(self) -> list[Params]:
+        """Return every combination, the last key changing fastest.
+
+        Raises:
+            ConfigError: a key may take any number of an interval.
+        """
+        return [dict(zip(self.distributions, point, strict=True)) for point in itertools.product(*self._values())]
+
+    def _values(self) -> list[list[Value]]:
+        values: list[list[Value]] = []
+        for key, found in self.distributions.items():
+            if isinstance(found, CategoricalDistribution):
+                values.append(list(found.choices))
+            elif isinstance(found, IntDistribution):
+                values.append(list(range(found.low, found.high + 1, found.step)))
+            else:
+                assert isinstance(found, FloatDistribution)
+                if found.step is None:
+                    raise ConfigError(
+                        f"search=grid needs single values, got search.space.{key}={self.texts[key]}; give a choice(...)"
+                    )
+                count = round((found.high - found.low) / found.step)
+                values.append([found.low + k * found.step for k in range(count + 1)])
+        return values
+
+
+def _flat(space: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested and dotted keys as dotted ones."""
+    found: dict[str, Any] = {}
+    for name, value in space.items():
+        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        twice = found.keys() & inner.keys()
+        if twice:
+            raise ConfigError(f"search.space.{min(twice)} is given nested and dotted; leave one of them out")
+        found |= inner
+    return found
+
+
+def _distribution(key: str, value: Any) -> BaseDistribution:
+    declared = key_types().get(key)
+    if declared is None:
+        raise ConfigError(f"search.space: {unknown_key(key)}")
+    if key.split(".")[0] in _FIXED or key in ("data", "data.name", "data.path"):
+        raise ConfigError(f"search.space.{key} is the same for all trials of a study; take it out of search.space")
+    if isinstance(value, list):
+        return _choices(key, value)
+    if not isinstance(value, str):
+        return _choices(key, [value])
+    try:
+        override: Override = OverridesParser.create().parse_override(f"{key}={value}")
+        swept = override.value()
+        if isinstance(swept, ChoiceSweep):
+            return _choices(key, [_plain(item) for item in swept.list])
+        if isinstance(swept, RangeSweep):
+            return _range(key, swept, list(override.sweep_iterator()))
+        if isinstance(swept, IntervalSweep):
+            return _interval(key, swept)
+        return _choices(key, [swept] if isinstance(swept, bool | int | float | str) else [])
+    except (HydraException, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"search.space.{key} must be choice(a, b), range(start, stop, step), interval(low, high) or a list, got "
+            f"{value}: {reason}"
+        ) from error
+
+
+def _choices(key: str, values: list[Any]) -> CategoricalDistribution:
+    if not values or not all(value is None or isinstance(value, bool | int | float | str) for value in values):
+        raise ConfigError(f"search.space.{key} must hold single values, got {values}; give it as choice(a, b)")
+    return CategoricalDistribution(values)
+
+
+def _plain(item: Any) -> Any:
+    """A quoted string as a string."""
+    return getattr(item, "text", item)
+
+
+def _range(key: str, swept: RangeSweep, values: list[Any]) -> BaseDistribution:
+    """Hydra's range leaves out its end."""
+    numbers = sorted(float(value) for value in values)
+    if not numbers:
+        raise ValueError("it is empty")
+    step = abs(float(swept.step or 1))
+    if _integer(key) or all(isinstance(value, int) for value in values):
+        return IntDistribution(int(numbers[0]), int(numbers[-1]), step=int(step))
+    return FloatDistribution(numbers[0], numbers[-1], step=step)
+
+
+def _interval(key: str, swept: IntervalSweep) -> BaseDistribution:
+    log = "log" in swept.tags
+    assert swept.start is not None
+    assert swept.end is not None
+    if _integer(key):
+        return IntDistribution(round(swept.start), round(swept.end), log=log)
+    return FloatDistribution(float(swept.start), float(swept.end), log=log)
+
+
+def _integer(key: str) -> bool:
+    declared = key_types()[key]
+    return declared is int or int in get_args(declared)

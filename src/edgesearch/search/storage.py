@@ -1,0 +1,175 @@
+"""Where studies are kept: SQLite beside the runs, or any URL that Optuna takes. And who works on a trial."""
+
+import contextlib
+import functools
+import os
+import random
+import socket
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import optuna
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from edgesearch.errors import ConfigError, StorageError
+
+T = TypeVar("T")
+_FIRST_STARTS = 10  # attempts, while others create the same tables
+_OUTAGE_SECONDS = 60.0  # how long a write is tried again
+_LOCK_SECONDS = 60
+
+
+def default_url(folder: Path) -> str:
+    """Return the URL of the SQLite file of a study's folder."""
+    return f"sqlite:///{folder / 'study.db'}"
+
+
+def shown(url: str) -> str:
+    """Return the URL without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url
+
+
+def open_storage(url: str, heartbeat_seconds: int) -> BaseStorage:
+    """Open a storage, creating its tables where there are none.
+
+    Takes what SQLAlchemy takes, `journal:FILE`, and `grpc://HOST:PORT` of Optuna's proxy server.
+
+    Raises:
+        ConfigError: a URL that names no storage, or whose driver is not installed.
+        StorageError: nothing answers there.
+    """
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if url.startswith("journal:"):
+        return JournalStorage(JournalFileBackend(url.removeprefix("journal:")))
+    if url.startswith("grpc://"):
+        host, _, port = url.removeprefix("grpc://").partition(":")
+        return GrpcStorageProxy(host=host, port=int(port or 13000))
+    try:
+        return _relational(url, heartbeat_seconds)
+    except (ArgumentError, ImportError) as error:
+        raise ConfigError(
+            f"search.storage must be a URL such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE with its "
+            f"driver installed, got {shown(url)}: {error}; run pip install 'edgesearch[postgresql]' for PostgreSQL"
+        ) from error
+
+
+def _relational(url: str, heartbeat_seconds: int) -> RDBStorage:
+    options: dict[str, object] = {"pool_pre_ping": True}
+    if make_url(url).get_backend_name() == "sqlite":
+        options = {"connect_args": {"timeout": _LOCK_SECONDS}}
+        _write_ahead(make_url(url).database)
+    for attempt in range(_FIRST_STARTS):
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs=options,
+                heartbeat_interval=heartbeat_seconds,
+                grace_period=3 * heartbeat_seconds,
+            )
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            if isinstance(error, ArgumentError):
+                raise
+            if attempt + 1 == _FIRST_STARTS:
+                raise _unreachable(url, error) from error
+            time.sleep(0.1 * (1 + attempt) * (1 + random.random()))  # noqa: S311  (no secret)
+    raise AssertionError("unreachable")
+
+
+def _write_ahead(database: str | None) -> None:
+    """Readers do not wait for writers then; the mode stays with the file."""
+    if database is None or database in ("", ":memory:"):
+        raise ConfigError("search.storage must be a file, got an SQLite database in memory; leave search.storage out")
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=_LOCK_SECONDS)) as connection:
+            connection.execute("pragma journal_mode=wal")
+    except sqlite3.DatabaseError as error:
+        raise StorageError(
+            f"{database} must be an SQLite file, got: {error}; delete it or set search.storage"
+        ) from error
+
+
+def _unreachable(url: str, error: Exception) -> StorageError:
+    reason = str(error.__cause__ or error).strip().splitlines()[0]
+    return StorageError(f"the study's storage {shown(url)} cannot be used: {reason}; start it, or set search.storage")
+
+
+@contextlib.contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turn a storage that fails into one line.
+
+    Raises:
+        StorageError: it failed.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise StorageError(
+            f"{_unreachable(url, error)}; what was finished is kept, and the same command goes on"
+        ) from error
+
+
+def persist(write: Callable[[], T]) -> T:
+    """Call a write, again and again for a minute while the storage is away."""
+    until, pause = time.monotonic() + _OUTAGE_SECONDS, 0.2
+    while True:
+        try:
+            return write()
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            if time.monotonic() + pause > until:
+                raise
+            time.sleep(pause)
+            pause *= 2
+
+
+@functools.cache
+def owner() -> str:
+    """Return what names this process on its machine, and tells it from a later one of the same number."""
+    return f"{_place()}|{os.getpid()}|{_started(os.getpid())}"
+
+
+def dead(name: str) -> bool | None:
+    """Tell whether the process that `owner` named is gone; None for one on another machine."""
+    place, pid, started = name.rsplit("|", 2)
+    if place != _place():
+        return None
+    return _started(int(pid)) != started
+
+
+@functools.cache
+def _place() -> str:
+    """Host, boot and process namespace: where process numbers mean the same."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return "/".join(parts)
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process started, in clock ticks since boot; None if there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return "running"
+        return "running"
+    return None if fields[0] == "Z" else fields[19]

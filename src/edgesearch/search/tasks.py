@@ -1,0 +1,182 @@
+"""task=search, and what can be asked of a study afterwards: task=report, task=export."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edgesearch.config import Config
+from edgesearch.errors import ConfigError, ModelFileError
+from edgesearch.pipeline.export import export
+from edgesearch.pipeline.tasks import limit_threads
+from edgesearch.report.record import Record
+from edgesearch.report.search_progress import SearchProgress
+from edgesearch.report.tables import study_summary
+from edgesearch.search.chosen import finish, read_summary
+from edgesearch.search.configurations import Compose, Configurations
+from edgesearch.search.space import Space
+from edgesearch.search.storage import default_url, shown, storage_errors
+from edgesearch.search.study import Study, definition, open_ledger, study_name
+from edgesearch.search.trial import Limit, Stopped, train_trial
+from edgesearch.search.tuning import Tuning
+from edgesearch.search.workers import parent, workers
+
+
+def run_study_task(config: Config, overrides: Sequence[str], flags: Sequence[str], compose: Compose) -> Record:
+    """Run task=search, task=report, or task=export of a study.
+
+    Args:
+        config: the composed configuration.
+        overrides: the command's own.
+        flags: Hydra's, which say where configurations are; workers get them too.
+        compose: composes a configuration from overrides.
+    """
+    limit_threads(config.train.threads)
+    if config.task.name == "search":
+        return search(config, overrides, flags, compose)
+    if config.task.name == "report":
+        from edgesearch.search.report import report
+
+        return report(config)
+    return export_study(config)
+
+
+def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compose: Compose) -> Record:
+    """Search, fine-tune the most promising programs, test the front once, and return study.json's content.
+
+    The same command goes on where the study was.
+
+    Raises:
+        ConfigError: a bad space, a study of other settings, or nothing that fits.
+        StorageError: the storage cannot be used.
+    """
+    started = time.monotonic()
+    folder = study_folder(config, study_name(config))
+    url = config.search.storage or default_url(folder)
+    base = _without_secrets(config, study_name(config))
+    space = Space.parse(config.search.space)
+    configurations = Configurations(base, space, overrides, compose)
+    with storage_errors(url):
+        ledger = open_ledger(base, url, definition(base, space, configurations.content))
+        shared = config.search.workers > 1 or config.search.storage is not None
+        study = Study(base, configurations, ledger, alone=not shared)
+        tuning = Tuning(study)
+        if parent() is not None:
+            _work(study, tuning, folder, started)
+            return {}
+        with workers(config.search.workers - 1, [*flags, *overrides]):
+            _work(study, tuning, folder, started)
+        summary = finish(study, tuning, folder, time.monotonic() - started)
+        from edgesearch.search.report import write_report
+
+        report = write_report(study, tuning, folder, summary)
+    if summary["best"] is None:
+        raise ConfigError(
+            "a search needs a program that fits the budget, got none; raise the budget or widen search.space"
+        )
+    console = Console()
+    console.print(study_summary(summary))
+    console.print(f"report: {report}", soft_wrap=True)
+    return summary
+
+
+def export_study(config: Config) -> Record:
+    """Export the program of a study that `pick` names, as task=export does a run's.
+
+    Raises:
+        ModelFileError: the search has not ended yet.
+        ConfigError: no program is that small.
+    """
+    folder = study_folder(config, str(config.study))
+    summary = read_summary(folder)
+    if summary is None or summary["best"] is None:
+        raise ModelFileError(
+            f"study must name a study whose search has ended, got {config.study} without {folder}/study.json; "
+            "run its search to the end"
+        )
+    record = picked(summary, config.pick)
+    return export(replace(config, run=record["folder"]))
+
+
+def picked(summary: dict[str, Any], pick: str) -> Record:
+    """Return the record of the best program, or of the most accurate one of at most so many bytes of flash.
+
+    Raises:
+        ConfigError: no program is that small.
+    """
+    if pick == "best":
+        return dict(summary["best"])
+    small = [record for record in summary["front"] if record["flash_bytes"] <= int(pick)]
+    if not small:
+        least = min(record["flash_bytes"] for record in summary["front"])
+        raise ConfigError(f"pick must be at least the smallest program's {least} bytes, got {pick}; set pick={least}")
+    return dict(max(small, key=lambda record: record["val_accuracy"]["integer"]))
+
+
+def study_folder(config: Config, name: str) -> Path:
+    """Return the folder of a study, of its name or given as a folder."""
+    if "/" in name:
+        return Path(name)
+    return Path(config.outputs_dir) / "search" / name
+
+
+def _without_secrets(config: Config, name: str) -> Config:
+    """Run folders keep their configuration: it must not hold the password of a storage. Trials train plainly."""
+    logger = replace(config.logger, group=config.logger.group or name)
+    task = replace(config.task, name="train")
+    return replace(config, task=task, logger=logger, search=replace(config.search, storage=None))
+
+
+def _work(study: Study, tuning: Tuning, folder: Path, started: float) -> None:
+    """Train and tune until the study has enough, or the time is up."""
+    search = study.config.search
+    end = None if search.timeout is None else started + search.timeout
+    share = search.finetune_share if search.finetune else 0.0
+    trials_end = None if search.timeout is None else started + (1 - share) * search.timeout
+    with SearchProgress(study.ledger.study.study_name, search.n_trials, study.config.progress) as progress:
+        try:
+            with contextlib.suppress(Stopped):
+                _train(study, folder, progress, Limit(trials_end, parent()))
+        except KeyboardInterrupt:
+            counts = study.counts()
+            raise KeyboardInterrupt(
+                f"{counts.done} of {search.n_trials} trials are done; the same command goes on"
+            ) from None
+        progress.phase("fine-tuning")
+        with contextlib.suppress(Stopped):
+            tuning.work(folder, progress.epoch, Limit(end, parent()))
+
+
+def _train(study: Study, folder: Path, progress: SearchProgress, limit: Limit) -> None:
+    _show(study, progress)
+    while not limit.reached and (claim := study.claim(limit.deadline)) is not None:
+        progress.begin(claim.number, claim.proposal.config.train.epochs)
+        train_trial(study, claim, folder, progress.epoch, limit)
+        _show(study, progress)
+
+
+def _show(study: Study, progress: SearchProgress) -> None:
+    best = max((p.val_accuracy for _, p in study.fitting()), default=None)
+    counts = study.counts()
+    progress.study(counts.done, best, counts.infeasible, counts.pruned)
+
+
+def storage_of(config: Config, name: str) -> str:
+    """Return the URL where a study's trials are.
+
+    Raises:
+        ModelFileError: there is no such file.
+    """
+    if config.search.storage is not None:
+        return config.search.storage
+    folder = study_folder(config, name)
+    if not (folder / "study.db").exists():
+        raise ModelFileError(
+            f"study must name a study in {folder.parent}, got {name}; set outputs_dir, or search.storage where it is "
+            f"kept elsewhere than {shown(default_url(folder))}"
+        )
+    return default_url(folder)

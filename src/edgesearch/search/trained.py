@@ -1,0 +1,91 @@
+"""What a trial leaves in the storage: a result to read, and the weights."""
+
+import base64
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import safetensors.torch
+from optuna.trial import FrozenTrial
+from safetensors import SafetensorError
+from torch import Tensor
+
+from edgesearch.errors import StorageError
+from edgesearch.numerics.format import Format
+from edgesearch.search.programs import Point
+from edgesearch.search.space import Params
+from edgesearch.training.callbacks import Row
+
+RESULT, WEIGHTS = "result", "edgesearch:weights"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training of a study.
+
+    Attributes:
+        number: of the trial.
+        params: what the sampler drew.
+        identity: of the training; two trials that mean the same have the same.
+        points: its integer programs.
+        float_accuracy: on validation data.
+        epoch: the chosen one, from 0.
+        curve: of each epoch the phase, the validation accuracy and the training loss.
+        seconds: training and measuring.
+        formats: of values and constants, if it was trained in the program's numbers.
+    """
+
+    number: int
+    params: Params
+    identity: str
+    points: tuple[Point, ...]
+    float_accuracy: float
+    epoch: int
+    curve: tuple[tuple[str, float, float], ...]
+    seconds: float
+    formats: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without what the trial itself knows."""
+        found = asdict(self)
+        del found["number"], found["params"]
+        return found
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "Trained":
+        """Read it back."""
+        found = dict(trial.user_attrs[RESULT])
+        found["points"] = tuple(Point(**point) for point in found["points"])
+        found["curve"] = tuple(tuple(row) for row in found["curve"])
+        return cls(number=trial.number, params=dict(trial.params), **found)
+
+
+def curve(history: Sequence[Row]) -> tuple[tuple[str, float, float], ...]:
+    """Return what is kept of a history, to five digits."""
+    return tuple(
+        (str(row["phase"]), round(float(row["val_accuracy"]), 5), round(float(row["train_loss"]), 5)) for row in history
+    )
+
+
+def pack(weights: dict[str, Tensor]) -> str:
+    """Return weights as text for a storage."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    return base64.b85encode(zlib.compress(safetensors.torch.save(tensors))).decode("ascii")
+
+
+def unpack(trial: FrozenTrial) -> dict[str, Tensor]:
+    """Return the weights that a trial left.
+
+    Raises:
+        StorageError: there are none, or they are damaged.
+    """
+    try:
+        return safetensors.torch.load(zlib.decompress(base64.b85decode(trial.system_attrs[WEIGHTS])))
+    except (KeyError, ValueError, zlib.error, SafetensorError) as error:
+        raise StorageError(f"trial {trial.number} must hold its weights, got {error!r}; start another study") from error
+
+
+def parse_formats(texts: dict[str, str]) -> dict[str, Format]:
+    """Return formats from their texts."""
+    return {name: Format.parse(text) for name, text in texts.items()}
