@@ -18,7 +18,8 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from edgesearch.errors import ConfigError, StorageError
+from edgesearch.config import Config
+from edgesearch.errors import ConfigError, ModelFileError, StorageError
 
 T = TypeVar("T")
 _FIRST_STARTS = 10  # attempts, while others create the same tables
@@ -29,6 +30,22 @@ _LOCK_SECONDS = 60
 def default_url(folder: Path) -> str:
     """Return the URL of the SQLite file of a study's folder."""
     return f"sqlite:///{folder / 'study.db'}"
+
+
+def storage_of(config: Config, folder: Path) -> str:
+    """Return the URL where the trials of a study with this folder are.
+
+    Raises:
+        ModelFileError: there is no such file.
+    """
+    if config.search.storage is not None:
+        return config.search.storage
+    if not (folder / "study.db").exists():
+        raise ModelFileError(
+            f"study must name a study in {folder.parent}, got {folder.name}; set outputs_dir, or search.storage where "
+            "it is kept elsewhere"
+        )
+    return default_url(folder)
 
 
 def shown(url: str) -> str:

@@ -13,13 +13,15 @@ from edgesearch.config import Config
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.pipeline.export import export
 from edgesearch.pipeline.tasks import limit_threads
+from edgesearch.report.page import write_page
 from edgesearch.report.record import Record
 from edgesearch.report.search_progress import SearchProgress
 from edgesearch.report.tables import study_summary
 from edgesearch.search.chosen import finish, read_summary
 from edgesearch.search.configurations import Compose, Configurations
+from edgesearch.search.report import report, study_view
 from edgesearch.search.space import Space
-from edgesearch.search.storage import default_url, shown, storage_errors
+from edgesearch.search.storage import default_url, storage_errors
 from edgesearch.search.study import Study, definition, open_ledger, study_name
 from edgesearch.search.trial import Limit, Stopped, train_trial
 from edgesearch.search.tuning import Tuning
@@ -39,9 +41,7 @@ def run_study_task(config: Config, overrides: Sequence[str], flags: Sequence[str
     if config.task.name == "search":
         return search(config, overrides, flags, compose)
     if config.task.name == "report":
-        from edgesearch.search.report import report
-
-        return report(config)
+        return report(config, study_folder(config, str(config.study)))
     return export_study(config)
 
 
@@ -71,16 +71,15 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
         with workers(config.search.workers - 1, [*flags, *overrides]):
             _work(study, tuning, folder, started)
         summary = finish(study, tuning, folder, time.monotonic() - started)
-        from edgesearch.search.report import write_report
-
-        report = write_report(study, tuning, folder, summary)
+        page = folder / "report.html"
+        write_page(study_view(ledger, tuning.results(), summary), page)
     if summary["best"] is None:
         raise ConfigError(
             "a search needs a program that fits the budget, got none; raise the budget or widen search.space"
         )
     console = Console()
     console.print(study_summary(summary))
-    console.print(f"report: {report}", soft_wrap=True)
+    console.print(f"report: {page}", soft_wrap=True)
     return summary
 
 
@@ -163,20 +162,3 @@ def _show(study: Study, progress: SearchProgress) -> None:
     best = max((p.val_accuracy for _, p in study.fitting()), default=None)
     counts = study.counts()
     progress.study(counts.done, best, counts.infeasible, counts.pruned)
-
-
-def storage_of(config: Config, name: str) -> str:
-    """Return the URL where a study's trials are.
-
-    Raises:
-        ModelFileError: there is no such file.
-    """
-    if config.search.storage is not None:
-        return config.search.storage
-    folder = study_folder(config, name)
-    if not (folder / "study.db").exists():
-        raise ModelFileError(
-            f"study must name a study in {folder.parent}, got {name}; set outputs_dir, or search.storage where it is "
-            f"kept elsewhere than {shown(default_url(folder))}"
-        )
-    return default_url(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from edgesearch.config import BudgetConfig, Config
@@ -89,7 +90,7 @@ class Tuning:
     def __init__(self, study: Study) -> None:
         self._study = study
         storage = study.ledger.storage
-        name = f"{study.ledger.study.study_name} fine-tuning"
+        name = _name(study.ledger.study.study_name)
         self.ledger = Ledger(
             optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True), storage
         )
@@ -197,6 +198,19 @@ class Tuning:
             self.ledger.study.tell(trial.number, point.val_accuracy, skip_if_finished=True)
 
         persist(write)
+
+
+def load_tunings(name: str, storage: BaseStorage) -> list[Tuned]:
+    """Return the fine-tuned programs of a study, none where none was tuned yet."""
+    try:
+        study = optuna.load_study(study_name=_name(name), storage=storage)
+    except KeyError:
+        return []
+    return tunings(Ledger(study, storage))
+
+
+def _name(study: str) -> str:
+    return f"{study} fine-tuning"
 
 
 def tunings(ledger: Ledger) -> list[Tuned]:
