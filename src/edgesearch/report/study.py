@@ -19,6 +19,7 @@ class ProgramView:
     ram_bytes: int
     macs: int
     val_accuracy: float
+    val_loss: float
     tuned: bool
     fits: bool
 

@@ -51,10 +51,15 @@ def programs(study: Study, tuning: Tuning) -> list[Program]:
 
 
 def choose(found: list[Program]) -> tuple[Program, list[Program]]:
-    """Return the most accurate program on validation data, the smallest of equals, and the front by growing flash."""
+    """Return the most accurate program on validation data, of equals that of least loss, and the front by growing flash.
+
+    The front holds the best program, and else those that no other one beats in flash and accuracy.
+    """
     by_point = {id(program.point): program for program in found}
     points = [program.point for program in found]
-    return by_point[id(most_accurate(points))], [by_point[id(point)] for point in front(points)]
+    best = most_accurate(points)
+    line = [*(point for point in front(points) if point.val_accuracy < best.val_accuracy), best]
+    return by_point[id(best)], [by_point[id(point)] for point in line]
 
 
 def finish(study: Study, tuning: Tuning, folder: Path, seconds: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from edgesearch.budget import Size, over_budget
 from edgesearch.cells.classifier import build_classifier
@@ -28,7 +29,7 @@ _ROWS = 512  # windows at once
 
 @dataclass(frozen=True)
 class Point:
-    """An integer program of a trained model: its bit widths, what it costs, and its accuracy on validation data."""
+    """An integer program of a trained model: its bit widths, what it costs, its accuracy and loss on validation data."""
 
     weight_bits: int
     activation_bits: int
@@ -36,6 +37,7 @@ class Point:
     ram_bytes: int
     macs: int
     val_accuracy: float
+    val_loss: float
     tuned: bool = False
 
     @property
@@ -80,9 +82,17 @@ def _point(
     proposal: Proposal, program: IntegerProgram, weight_bits: int, activation_bits: int, *, tuned: bool
 ) -> Point:
     validation = proposal.dataset.validation
-    accuracy = float((outcome(program, validation).answers == validation.y).mean())
+    found = outcome(program, validation)
+    logits = torch.from_numpy(program.format(program.logits).numbers(found.logits))
     return Point(
-        weight_bits, activation_bits, program.flash_bytes, ram_bytes(program), program.macs, accuracy, tuned=tuned
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        flash_bytes=program.flash_bytes,
+        ram_bytes=ram_bytes(program),
+        macs=program.macs,
+        val_accuracy=float((found.answers == validation.y).mean()),
+        val_loss=round(float(cross_entropy(logits, torch.from_numpy(validation.y))), 5),
+        tuned=tuned,
     )
 
 
@@ -128,8 +138,8 @@ def representative(own: Sequence[Point], others: Sequence[Point], least: float) 
 
 
 def most_accurate(found: Sequence[Point]) -> Point:
-    """Return the most accurate point, the smallest of equals."""
-    return max(found, key=lambda point: (point.val_accuracy, -point.flash_bytes, -point.ram_bytes))
+    """Return the most accurate point, of equals the one of least loss: few rows tell good programs apart by accuracy."""
+    return max(found, key=lambda point: (point.val_accuracy, -point.val_loss, -point.flash_bytes))
 
 
 def chance(classes: int) -> float:
