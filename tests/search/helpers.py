@@ -17,7 +17,7 @@ from tests.conftest import composed
 
 SMALL = (
     "task=search", "train.epochs=3", "train.checkpoint_seconds=0", "search.finetune=0", "progress=false",
-    "~search.space.train", "search.space.cell.hidden_size='choice(4,6,8,10,12)'", "search.weight_bits=[4,8]",
+    "search.space.train=null", "search.space.cell.hidden_size='choice(4,6,8,10,12)'", "search.weight_bits=[4,8]",
 )  # fmt: skip
 
 
@@ -27,15 +27,20 @@ def base(folder: Path, *overrides: str) -> Config:
 
 def study(folder: Path, *overrides: str, alone: bool = True) -> Study:
     config = base(folder, *overrides)
-    space = Space.parse(config.search.space)
+    searched = Space.parse(config.search.space)
 
     def compose(given: Sequence[str]) -> Config:
         return composed(*given)
 
-    configurations = Configurations(config, space, [*SMALL, f"outputs_dir={folder}", *overrides], compose)
+    configurations = Configurations(config, searched, [*SMALL, f"outputs_dir={folder}", *overrides], compose)
     url = config.search.storage or default_url(folder)
-    ledger = open_ledger(config, url, definition(config, space, configurations.content))
+    ledger = open_ledger(config, url, definition(config, searched, configurations.content))
     return Study(config, configurations, ledger, alone=alone)
+
+
+def space(text: str) -> tuple[str, str]:
+    """The overrides that replace the space."""
+    return "~search.space", f"+search.space={text}"
 
 
 def command(folder: Path, *overrides: str) -> list[str]:

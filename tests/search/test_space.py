@@ -39,6 +39,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"seed": "interval(5, 1)"}, "must be choice"),
     ({"seed": "glob(*)"}, "single values"),
     ({"seed": [[1]]}, "single values"),
+    ({"seed": "choice(1, a)"}, "values of seed, got a"),
+    ({"cell.hidden_size": [8, 2.5]}, "values of cell.hidden_size, got 2.5"),
+    ({"data.augment": [1]}, "values of data.augment, got 1"),
     ({"cell": {"uRank": "1"}, "cell.uRank": "2"}, "nested and dotted"),
 ]
 

@@ -1,6 +1,7 @@
 """From an untyped OmegaConf tree (or a run's config.yaml) to a checked `Config`."""
 
 import difflib
+import functools
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -66,6 +67,7 @@ def unknown_key(full_key: str) -> str:
     return f"{full_key} is not a key of the configuration; {remedy}"
 
 
+@functools.cache
 def key_types() -> dict[str, Any]:
     """Return the declared type of every dotted key; that of a group is its dataclass."""
 

@@ -5,16 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from edgesearch.budget import Size, Widths, excess, model_size
 from edgesearch.cells.spec import ModelSpec
-from edgesearch.config import BudgetConfig, Config, DataConfig, config_hash, typed_config
+from edgesearch.config import BudgetConfig, Config, DataConfig, config_hash
+from edgesearch.config.checks import check
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.errors import ConfigError
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.train import spec_for
-from edgesearch.search.space import Params, Space, Value
+from edgesearch.search.space import Params, Space, Value, assign
 
 Compose = Callable[[Sequence[str]], Config]
 _NOT_REBUILT = ("task", "search", "study", "pick", "run", "budget", "logger", "progress", "finetune")
@@ -87,11 +86,12 @@ class Configurations:
 
     def _config(self, params: Params) -> Config:
         base = self._group_base(tuple(params[name] for name in self.space.groups))
-        tree = OmegaConf.structured(base)
+        config = copy.deepcopy(base)
         for key, value in params.items():
             if key not in self.space.groups and not _without_gate(base, key):
-                OmegaConf.update(tree, key, value)
-        return typed_config(tree)
+                assign(config, key, value)
+        check(config)
+        return config
 
     def _group_base(self, options: tuple[Value, ...]) -> Config:
         if not options:

@@ -15,6 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from edgesearch.config import Config
 from edgesearch.config.load import key_types, unknown_key
 from edgesearch.errors import ConfigError
 
@@ -83,6 +84,8 @@ def _flat(space: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested and dotted keys as dotted ones."""
     found: dict[str, Any] = {}
     for name, value in space.items():
+        if value is None and is_dataclass(key_types().get(f"{prefix}{name}")):
+            continue  # a group that an experiment takes out
         inner = _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
         twice = found.keys() & inner.keys()
         if twice:
@@ -122,7 +125,35 @@ def _distribution(key: str, value: Any) -> BaseDistribution:
 def _choices(key: str, values: list[Any]) -> CategoricalDistribution:
     if not values or not all(value is None or isinstance(value, bool | int | float | str) for value in values):
         raise ConfigError(f"search.space.{key} must hold single values, got {values}; give it as choice(a, b)")
+    for value in values:
+        if not _accepts(key, value):
+            raise ConfigError(f"search.space.{key} must hold values of {key}, got {value}; see conf/ for its default")
     return CategoricalDistribution(values)
+
+
+def _accepts(key: str, value: Value) -> bool:
+    """Tell whether a key of this type can have the value; a group's is the name of an option."""
+    declared = key_types()[key]
+    if is_dataclass(declared):
+        return isinstance(value, str)
+    types = get_args(declared) or (declared,)
+    return type(value) in types or (type(value) is int and float in types)
+
+
+def assign(config: Config, key: str, value: Value) -> None:
+    """Set a dotted key.
+
+    Raises:
+        ConfigError: its group is null in this configuration.
+    """
+    *parents, name = key.split(".")
+    node: Any = config
+    for parent in parents:
+        node = getattr(node, parent)
+        if node is None:
+            raise ConfigError(f"{key} can be set only where {parent} is not null; take it out of search.space")
+    whole = type(value) is int and float in (get_args(key_types()[key]) or (key_types()[key],))
+    setattr(node, name, float(value) if whole and value is not None else value)
 
 
 def _plain(item: Any) -> Any:
