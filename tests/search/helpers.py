@@ -11,8 +11,8 @@ from typing import Any
 from edgesearch.config import Config
 from edgesearch.search.configurations import Configurations
 from edgesearch.search.space import Space
-from edgesearch.search.study import Study, definition, open_ledger
 from edgesearch.search.storage import default_url
+from edgesearch.search.study import Study, definition, open_ledger
 from tests.conftest import composed
 
 SMALL = (

@@ -1,6 +1,5 @@
 """The charts of a study's report."""
 
-import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -30,6 +29,7 @@ _PHASES = {
     "quantized": "in the program's numbers",
 }
 _CURVES = 8
+_REACH = 8.0  # points of accuracy that the learning curves show
 _LINES = 200
 _AXIS = 74
 _COLOURS = 6
@@ -129,8 +129,9 @@ def curves(view: StudyView) -> str:
     if not chosen:
         return "<p>No training has finished.</p>"
     x = horizontal([0, max(len(t.curve) for t in chosen)])
-    every = [accuracy for t in chosen for _, accuracy, _ in t.curve]
-    y = _zoomed(every, [max(accuracy for _, accuracy, _ in t.curve) for t in chosen], share=6)
+    top = 100 * max(accuracy for t in chosen for _, accuracy, _ in t.curve)
+    lowest = 100 * min(accuracy for t in chosen for _, accuracy, _ in t.curve)
+    y = vertical([top, max(lowest, top - _REACH)])
     parts = [axes(x, y, "epoch", "validation accuracy, %")]
     seen = set()
     for trial in chosen:
@@ -167,10 +168,10 @@ def _accuracy(trial: TrialView) -> float:
     return trial.best.val_accuracy if trial.best is not None else 0.0
 
 
-def _zoomed(values: Sequence[float], important: Sequence[float], share: float = 3) -> Scale:
+def _zoomed(values: Sequence[float], important: Sequence[float]) -> Scale:
     """A vertical scale in percent for the important values and what is near them."""
     low, high = min(important), max(max(important), max(values))
-    reach = low - max((high - low), 0.01) / share
+    reach = low - max(high - low, 0.01) / 3
     inside = [100 * v for v in values if v >= reach]
     return vertical([*inside, *(100 * v for v in important)])
 
@@ -181,8 +182,7 @@ def _axis(values: list[Any]) -> tuple[list[float], list[tuple[float, str]]]:
     if numbers:
         low, high = min(values), max(values)
         scale = Scale(low, high, HEIGHT - 30, 46, log=low > 0 and high / low > 8)
-        middle = math.sqrt(low * high) if scale.log else (low + high) / 2
-        labels = [(scale(v), _short(v)) for v in ((low, middle, high) if high > low else (low,))]
+        labels = [(scale(v), _short(v)) for v in ((low, high) if high > low else (low,))]
         return [scale(v) for v in values], labels
     options = sorted({_short(v) for v in values})
     scale = Scale(0, max(1, len(options) - 1), HEIGHT - 30, 46)

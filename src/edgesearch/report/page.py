@@ -26,13 +26,23 @@ def page(view: StudyView) -> str:
         _head(view, best),
         _section("Accuracy against flash", charts.pareto(view), "Every program within the budget, on validation data."),
         _section("For every bit width", charts.by_width(view), "The best programs of each width of weights."),
-        _section("What was tried", charts.parallel(view), "A line a trained model with its best program.", wide=True),
+        _section(
+            "What was tried",
+            charts.parallel(view),
+            "A line a trained model with its best program; ranks as drawn: one that saves nothing is the full rank.",
+            wide=True,
+        ),
         _section("Learning curves", charts.curves(view), "Of the most accurate trials, coloured by phase."),
     ]
     if best is not None:
         sections += [
             _section("Confusion, best program", charts.confusion(best), "Test data; rows are true classes."),
-            _section("Best programs", _programs(view), "Tested once, after the search.", wide=True),
+            _section(
+                "Best programs",
+                _programs(view),
+                "Tested once, after the search; below each what makes it again.",
+                wide=True,
+            ),
             _section(
                 "Formats and saturation, best program", _formats(best), "s2.13: sign, 2 integer bits, 13 of fraction."
             ),
@@ -93,8 +103,10 @@ def _programs(view: StudyView) -> str:
             f"{record['trial']}{tuned}",
         )
         values = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        rows.append(f"<tr{marked}>{values}<td class='command'>{commands}</td></tr>")
-    head = ("flash", "RAM", "MACs", "validation, %", "test, %", "bits", "trial", "made again by")
+        rows.append(
+            f"<tr{marked}>{values}</tr><tr{marked}><td class='command' colspan={len(cells)}>{commands}</td></tr>"
+        )
+    head = ("flash", "RAM", "MACs", "validation, %", "test, %", "bits", "trial")
     return f'<div class="wide">{_table(head, rows)}</div>'
 
 

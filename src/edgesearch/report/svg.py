@@ -73,17 +73,19 @@ def line(points: Sequence[tuple[float, float]], **attributes: object) -> str:
     return tag("polyline", points=" ".join(f"{x},{y}" for x, y in points), **attributes)
 
 
-def axes(x: Scale, y: Scale, x_title: str, y_title: str, y_format: str = "{:.0f}") -> str:
+def axes(x: Scale, y: Scale, x_title: str, y_title: str) -> str:
     """Return both axes with grid lines, numbers and titles."""
     parts = []
     for tick in x.ticks():
         place = x(tick)
         parts.append(tag("line", x1=place, x2=place, y1=TOP, y2=HEIGHT - BOTTOM, class_="grid"))
         parts.append(text(place, HEIGHT - BOTTOM + 14, f"{tick:,.0f}", text_anchor="middle"))
-    for tick in y.ticks():
+    ticks = y.ticks()
+    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 1
+    for tick in ticks:
         place = y(tick)
         parts.append(tag("line", x1=LEFT, x2=x.end, y1=place, y2=place, class_="grid"))
-        parts.append(text(LEFT - 6, place + 4, y_format.format(tick), text_anchor="end"))
+        parts.append(text(LEFT - 6, place + 4, f"{tick:.{digits}f}", text_anchor="end"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(text((LEFT + x.end) / 2, HEIGHT - 8, x_title, text_anchor="middle", class_="title"))
     turned = f"rotate(-90 12 {middle})"

@@ -51,7 +51,7 @@ def programs(study: Study, tuning: Tuning) -> list[Program]:
 
 
 def choose(found: list[Program]) -> tuple[Program, list[Program]]:
-    """Return the most accurate program on validation data, of equals that of least loss, and the front by growing flash.
+    """Return the most accurate program on validation data, of equals that of least loss, and the front by flash.
 
     The front holds the best program, and else those that no other one beats in flash and accuracy.
     """

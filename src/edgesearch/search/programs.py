@@ -29,7 +29,7 @@ _ROWS = 512  # windows at once
 
 @dataclass(frozen=True)
 class Point:
-    """An integer program of a trained model: its bit widths, what it costs, its accuracy and loss on validation data."""
+    """An integer program of a trained model: bit widths, what it costs, accuracy and loss on validation data."""
 
     weight_bits: int
     activation_bits: int
@@ -138,7 +138,7 @@ def representative(own: Sequence[Point], others: Sequence[Point], least: float) 
 
 
 def most_accurate(found: Sequence[Point]) -> Point:
-    """Return the most accurate point, of equals the one of least loss: few rows tell good programs apart by accuracy."""
+    """Return the most accurate point, of equals that of least loss: few rows do not tell good programs apart."""
     return max(found, key=lambda point: (point.val_accuracy, -point.val_loss, -point.flash_bytes))
 
 

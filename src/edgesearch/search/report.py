@@ -7,7 +7,6 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from edgesearch.config import BudgetConfig, Config
-from edgesearch.errors import StorageError
 from edgesearch.report.page import write_page
 from edgesearch.report.record import Record
 from edgesearch.report.study import ProgramView, StudyView, TrialView
@@ -43,14 +42,8 @@ def report(config: Config, folder: Path) -> Record:
 
 
 def study_view(ledger: Ledger, tunings: list[Tuned], summary: Record | None) -> StudyView:
-    """Return a study as plain values.
-
-    Raises:
-        StorageError: the study is not one of edgesearch.
-    """
-    definition = ledger.study.user_attrs.get(DEFINITION)
-    if definition is None:
-        raise StorageError(f"study must be one of edgesearch, got {ledger.study.study_name} of another program")
+    """Return a study as plain values."""
+    definition = ledger.study.user_attrs[DEFINITION]
     budget = BudgetConfig(**{k.removeprefix("budget."): v for k, v in definition.items() if k.startswith("budget.")})
     tuned: dict[int, list[Point]] = {}
     for found in tunings:

@@ -24,7 +24,8 @@ from edgesearch.search.trained import RESULT, WEIGHTS, Trained, pack
 
 DEFINITION = "edgesearch"
 IDENTITY = "identity"
-_MISSES = 300  # draws in a row that lead to no training
+_FORMAT = 1  # of Trained as kept in a storage
+_MISSES = 200  # draws in a row that lead to no training
 _POLL_SECONDS = 0.5
 _SHOWN = 4  # differences
 
@@ -75,6 +76,7 @@ def definition(config: Config, space: Space, content: str | None) -> dict[str, A
         found = {k: v for k, v in found.items() if k != key and not k.startswith(f"{key}.")}
     found |= {f"search.space.{key}": text for key, text in space.texts.items()}
     names = ("objective", "weight_bits", "activation_bits")
+    found["the format of its results"] = _FORMAT
     return found | {f"search.{name}": getattr(config.search, name) for name in names} | {"the data's content": content}
 
 
@@ -125,10 +127,14 @@ def load_ledger(name: str, url: str) -> Ledger:
 
     Raises:
         ConfigError: there is no such study.
+        StorageError: it is not one of this version of edgesearch.
     """
     storage = open_storage(url, heartbeat_seconds=60)
     try:
-        return Ledger(optuna.load_study(study_name=name, storage=storage), storage)
+        study = optuna.load_study(study_name=name, storage=storage)
+        if study.user_attrs.get(DEFINITION, {}).get("the format of its results") != _FORMAT:
+            raise StorageError(f"study must be one of this version of edgesearch, got {name} of another; search again")
+        return Ledger(study, storage)
     except KeyError as error:
         raise ConfigError(f"study must be the name of a study in the storage, got {name}; see search.study") from error
 

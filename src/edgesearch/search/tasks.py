@@ -66,7 +66,8 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
         study = Study(base, configurations, ledger, alone=not shared)
         tuning = Tuning(study)
         if parent() is not None:
-            _work(study, tuning, folder, started)
+            with contextlib.suppress(KeyboardInterrupt):  # (the parent tells the user)
+                _work(study, tuning, folder, started)
             return {}
         with workers(config.search.workers - 1, [*flags, *overrides]):
             _work(study, tuning, folder, started)

@@ -28,6 +28,7 @@ def workers(count: int, command: Sequence[str]) -> Iterator[None]:
     themselves. A worker that dies is reported; its trial is taken up by another one.
     """
     environment = os.environ | {_PARENT: str(os.getpid())}
+    environment.pop("HYDRA_FULL_ERROR", None)  # set by the command line itself; each process decides
     call = [sys.executable, "-m", "edgesearch", *command, "progress=false"]
     started = [
         subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL, start_new_session=True) for _ in range(count)

@@ -1,0 +1,206 @@
+"""Whole searches as processes: killed, interrupted, side by side, on SQLite and on PostgreSQL."""
+
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from edgesearch.search.ledger import KIND, RETRIED
+from tests.search.helpers import command, run, study, summary
+
+NAME = "digits-fastgrnn-none"
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(folder, *overrides), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def trials(url: str) -> list[FrozenTrial]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return optuna.load_study(study_name=NAME, storage=url).get_trials(deepcopy=False)
+    except Exception:  # noqa: BLE001  (before the first process has made the tables)
+        return []
+
+
+def local(folder: Path) -> str:
+    return f"sqlite:///{folder / 'search' / NAME / 'study.db'}"
+
+
+def wait_for(url: str, finished: int, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while sum(t.user_attrs.get(KIND) == "trained" for t in trials(url)) < finished:
+        if process.poll() is not None:
+            return
+        assert time.monotonic() < until, "the search makes no headway"
+        time.sleep(0.05)
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def check_finished(url: str, count: int) -> None:
+    """Exactly `count` trainings, each another one, none under way, and what was lost was tried again at most once."""
+    found = trials(url)
+    done = [t for t in found if t.user_attrs.get(KIND) == "trained"]
+    assert len(done) == count
+    assert max(Counter(t.user_attrs["identity"] for t in done).values()) == 1
+    assert not [t for t in found if t.state in (TrialState.RUNNING, TrialState.WAITING)]
+    assert all(t.system_attrs.get(RETRIED, 0) <= 1 for t in found)
+
+
+@pytest.mark.slow
+def test_killed_four_times_it_ends_with_every_trial_once(tmp_path: Path) -> None:
+    options = ("search.n_trials=25", "train.epochs=6", "search.pruner=none")
+    dice = random.Random(5)
+    for kill in range(4):
+        process = start(tmp_path, *options)
+        wait_for(local(tmp_path), 4 * (kill + 1), process)
+        time.sleep(dice.random())
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    before = {t.number: t.values for t in trials(local(tmp_path)) if t.user_attrs.get(KIND) == "trained"}
+    last = run(tmp_path, *options)
+    assert last.returncode == 0, last.stderr
+    check_finished(local(tmp_path), 25)
+    after = {t.number: t.values for t in trials(local(tmp_path))}
+    assert all(after[number] == values for number, values in before.items())
+    assert summary(tmp_path)["trained"] == 25
+
+
+def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(tmp_path, "search.n_trials=3", "train.epochs=400", "search.workers=2")
+    until = time.monotonic() + 120
+    while sum(t.state == TrialState.RUNNING for t in trials(local(tmp_path))) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "0 of 3 trials are done; the same command goes on" in errors
+    assert "Traceback" not in errors
+    states = Counter(t.state for t in trials(local(tmp_path)))
+    assert states[TrialState.RUNNING] == 0
+    assert states[TrialState.WAITING] == 2
+
+
+def test_time_ends_a_search(tmp_path: Path) -> None:
+    done = run(tmp_path, "search.n_trials=1000", "search.timeout=8", "search.finetune=1", "finetune.epochs=1")
+    assert done.returncode == 0, done.stderr
+    found = summary(tmp_path)
+    assert 0 < found["trained"] + found["pruned"] < 1000
+    assert found["seconds"] < 60
+
+
+def test_workers_share_a_study_and_outlive_each_other(tmp_path: Path) -> None:
+    options = ("search.n_trials=10", "train.epochs=25", "search.workers=3", "search.pruner=none")
+    process = start(tmp_path, *options)
+    wait_for(local(tmp_path), 2, process)
+    os.kill(children(process)[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert "a worker was killed by signal 9; the others did its work" in errors
+    check_finished(local(tmp_path), 10)
+    owners = {t.user_attrs["owner"] for t in trials(local(tmp_path)) if t.user_attrs.get(KIND) == "trained"}
+    assert len(owners) >= 2
+
+
+def test_workers_stop_when_their_parent_is_killed(tmp_path: Path) -> None:
+    process = start(tmp_path, "search.n_trials=50", "train.epochs=40", "search.workers=2")
+    wait_for(local(tmp_path), 1, process)
+    worker = children(process)[0]
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 60
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server of its own, run by an ordinary user; gives the URL of an empty database."""
+    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'edgesearch[postgresql]'")
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs:
+        pytest.skip("needs PostgreSQL: no /usr/lib/postgresql/*/bin/initdb; apt install postgresql")
+    binaries = programs[-1].parent
+    user = None
+    if os.geteuid() == 0:
+        user = next(name for name in ("postgres", "nobody") if name in {entry.pw_name for entry in pwd.getpwall()})
+    folder = Path(tempfile.mkdtemp(prefix="postgresql"))
+    if user is not None:
+        shutil.chown(folder, user)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    subprocess.run(
+        [binaries / "initdb", "-D", folder / "data", "-U", "tester", "--auth=trust", "--no-sync"],
+        user=user, check=True, capture_output=True, cwd=folder,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [binaries / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder, "-h", "127.0.0.1"],
+        user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+        until = time.monotonic() + 60
+        while subprocess.run(ready, capture_output=True).returncode and time.monotonic() < until:
+            time.sleep(0.1)
+        yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_four_processes_on_an_empty_postgresql_of_which_two_are_killed(tmp_path: Path, postgresql: str) -> None:
+    options = (
+        "search.n_trials=12", "train.epochs=25", "search.pruner=none", f"search.storage={postgresql}",
+        "search.heartbeat_seconds=1",
+    )  # fmt: skip
+    started = [start(tmp_path / str(k), *options) for k in range(4)]
+    wait_for(postgresql, 2, started[0])
+    for process in started[:2]:
+        process.kill()
+    for process in started[:2]:
+        process.wait()
+    for process in started[2:]:
+        _, errors = process.communicate(timeout=280)
+        assert process.returncode == 0, errors
+    check_finished(postgresql, 12)
+    best = [summary(tmp_path / str(k))["best"] for k in (2, 3)]
+    assert best[0]["program_sha256"] == best[1]["program_sha256"]
+
+
+def test_a_server_that_goes_away_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgesearch.errors import StorageError
+    from edgesearch.search import storage
+    from tests.search.test_study import finish
+
+    found = study(tmp_path)
+    finish(found)
+
+    def away() -> None:
+        raise optuna.exceptions.StorageInternalError("no answer")
+
+    monkeypatch.setattr(storage, "_OUTAGE_SECONDS", 0.3)
+    with pytest.raises(StorageError, match="what was finished is kept"), storage.storage_errors("sqlite:///x"):
+        storage.persist(away)
+    assert study(tmp_path).counts().trained == 1
