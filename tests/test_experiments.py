@@ -9,18 +9,29 @@ from omegaconf import OmegaConf
 from edgesearch.__main__ import CONF
 from edgesearch.cells.spec import model_spec
 from edgesearch.pipeline.train import train
+from edgesearch.search.tasks import run_study_task
 from tests.conftest import composed
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+SEARCHES = [recipe for recipe in RECIPES if recipe.endswith("_search")]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(SEARCHES)))
 def test_a_recipe_trains(tmp_path: Path, data_folder: Path, recipe: str) -> None:
     small = ("train.epochs=1", f"outputs_dir={tmp_path}", "progress=false")
     record = train(composed(f"experiment={recipe}", *small))
     assert record["status"] == "finished"
     (stored,) = tmp_path.glob("*/*/*/record.json")
     assert json.loads(stored.read_text())["test_accuracy"] == record["test_accuracy"]
+
+
+@pytest.mark.parametrize("recipe", SEARCHES)
+def test_a_recipe_searches(tmp_path: Path, data_folder: Path, recipe: str) -> None:
+    options = (f"experiment={recipe}", "train.epochs=3", f"outputs_dir={tmp_path}", "progress=false")
+    small = ("search.n_trials=1", "search.workers=1", "search.finetune=1", "finetune.epochs=1")
+    summary = run_study_task(composed(*options, *small), [*options, *small], [], lambda given: composed(*given))
+    assert summary["trained"] == 1
+    assert summary["best"]["test_accuracy"]["integer"] > 0
 
 
 def test_the_compact_recipe_has_at_most_1600_nonzeros() -> None:

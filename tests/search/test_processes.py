@@ -150,15 +150,15 @@ def postgresql() -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     subprocess.run(
-        [binaries / "initdb", "-D", folder / "data", "-U", "tester", "--auth=trust", "--no-sync"],
+        [str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "tester", "--auth=trust", "--no-sync"],
         user=user, check=True, capture_output=True, cwd=folder,
     )  # fmt: skip
     server = subprocess.Popen(
-        [binaries / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder, "-h", "127.0.0.1"],
+        [str(binaries / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder), "-h", "127.0.0.1"],
         user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+        ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
         until = time.monotonic() + 60
         while subprocess.run(ready, capture_output=True).returncode and time.monotonic() < until:
             time.sleep(0.1)
@@ -170,6 +170,7 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.postgresql
 def test_four_processes_on_an_empty_postgresql_of_which_two_are_killed(tmp_path: Path, postgresql: str) -> None:
     options = (
         "search.n_trials=12", "train.epochs=25", "search.pruner=none", f"search.storage={postgresql}",

@@ -10,6 +10,7 @@ from edgesearch.report.study import StudyView
 
 _KINDS = ("trained", "pruned", "failed", "infeasible", "repeated", "running")
 _REASONS = 5
+_ASSETS = ("report.css", "report.js")
 
 
 def write_page(view: StudyView, path: Path) -> None:
@@ -20,7 +21,6 @@ def write_page(view: StudyView, path: Path) -> None:
 
 def page(view: StudyView) -> str:
     """Return the report's HTML."""
-    style, script = (files("edgesearch.report").joinpath("assets", name).read_text("utf-8") for name in _ASSETS)
     best = view.summary["best"] if view.summary else None
     sections = [
         _head(view, best),
@@ -48,16 +48,19 @@ def page(view: StudyView) -> str:
             ),
         ]
     sections.append(_section("Not trained", _reasons(view), "Configurations that cannot fit the budget, and failures."))
+    return document(view.name, "".join(sections))
+
+
+def document(title: str, content: str) -> str:
+    """Return a complete HTML file with the reports' style and pointer notes."""
+    style, script = (files("edgesearch.report").joinpath("assets", name).read_text("utf-8") for name in _ASSETS)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(view.name)}: edgesearch</title><style>{style}</style></head>"
-        f'<body><main>{"".join(sections)}</main><div id="tip" role="tooltip" hidden></div>'
+        f"<title>{escape(title)}: edgesearch</title><style>{style}</style></head>"
+        f'<body><main>{content}</main><div id="tip" role="tooltip" hidden></div>'
         f"<script>{script}</script></body></html>\n"
     )
-
-
-_ASSETS = ("report.css", "report.js")
 
 
 def _section(title: str, content: str, note: str, *, wide: bool = False) -> str:

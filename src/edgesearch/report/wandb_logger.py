@@ -26,34 +26,21 @@ class WandbLogger:
     """
 
     def __init__(self, config: Config, folder: Path) -> None:
-        settings = config.logger
-        options: dict[str, Any] = {
-            "project": settings.project,
-            "entity": settings.entity,
-            "group": settings.group or f"{config.data.name}-{config.cell.name}",
-            "job_type": config.task.name,
-            "tags": settings.tags,
-            "name": folder.name,
-            "config": identity(config),
-            "dir": str(folder),
-            "reinit": "create_new",
-        }
-        try:
-            self._run = _online(options) if settings.mode == "online" else _offline(options)
-        except (wandb.Error, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(
-                f"W&B must accept the settings of logger, got: {reason}; see logger.project and tags"
-            ) from error
+        self._run = open_run(config, folder, name=folder.name, job_type=config.task.name)
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Log the row at its epoch."""
         self._run.log({name: value for name, value in row.items() if name != "epoch"}, step=row["epoch"])
 
     def finish(self, record: Record | None) -> None:
-        """Log the record and close the run; a failed training closes it as failed."""
-        if record is not None:
+        """Log the record and close the run; a failed training closes it as failed.
+
+        A trial of a search has no record of its own yet: what there is of it goes to the summary.
+        """
+        if record is not None and "confusion" in record:
             self._log_record(record)
+        elif record is not None:
+            self._run.summary.update(record)
         self._run.finish(exit_code=0 if record is not None else 1)
 
     def _log_record(self, record: Record) -> None:
@@ -71,6 +58,33 @@ class WandbLogger:
         self._run.log({"confusion": matrix, "sizes": sizes})
         keys = ("epoch", "nonzeros", "parameters", "flash_bytes", "ram_bytes", "macs", "val_accuracy", "test_accuracy")
         self._run.summary.update({key: record[key] for key in keys})
+
+
+def open_run(config: Config, folder: Path, *, name: str, job_type: str) -> wandb.Run:
+    """Begin a run as `config.logger` says.
+
+    Raises:
+        ConfigError: W&B does not accept the settings.
+    """
+    settings = config.logger
+    options: dict[str, Any] = {
+        "project": settings.project,
+        "entity": settings.entity,
+        "group": settings.group or f"{config.data.name}-{config.cell.name}",
+        "job_type": job_type,
+        "tags": settings.tags,
+        "name": name,
+        "config": identity(config),
+        "dir": str(folder),
+        "reinit": "create_new",
+    }
+    try:
+        return _online(options) if settings.mode == "online" else _offline(options)
+    except (wandb.Error, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"W&B must accept the settings of logger, got: {reason}; see logger.project and tags"
+        ) from error
 
 
 def _offline(options: dict[str, Any]) -> wandb.Run:

@@ -32,9 +32,14 @@ def sampler(search: SearchConfig, seed: int, count: int, *, alone: bool) -> Base
     return RandomSampler(seed=seed)  # grid: its points are queued, none is drawn
 
 
+def prunes(search: SearchConfig) -> bool:
+    """Tell whether poor trials are ended early; where the whole trade-off is wanted none is."""
+    return search.objective == "accuracy" and search.pruner != "none"
+
+
 def pruner(search: SearchConfig) -> BasePruner:
-    """Return the pruner; there is none for the whole trade-off."""
-    if search.objective == "pareto" or search.pruner == "none":
+    """Return the pruner."""
+    if not prunes(search):
         return NopPruner()
     if search.pruner == "hyperband":
         return HyperbandPruner(min_resource=2, max_resource=RUNGS * len(PHASES), reduction_factor=3)

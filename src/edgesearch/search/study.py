@@ -206,7 +206,8 @@ class Study:
 
     def complete(self, claim: Claim, result: Trained, weights: dict[str, Tensor]) -> bool:
         """Keep a result; return False if the trial was given to another process meanwhile."""
-        point, values, limits = self._outcome(result)
+        point = self.stands_for(result)
+        values = [point.val_accuracy, float(point.flash_bytes)][: len(self.ledger.study.directions)]
         attributes = {
             RESULT: result.to_json(),
             KIND: "trained",
@@ -217,7 +218,7 @@ class Study:
         def write() -> None:
             for key, value in attributes.items():
                 claim.trial.set_user_attr(key, value)
-            self._constrain(claim.trial, limits)
+            self._constrain(claim.trial, excess(point.size, self.config.budget))
             self.ledger.study.tell(claim.number, values, skip_if_finished=True)
 
         try:
@@ -301,19 +302,16 @@ class Study:
         else:
             self.ledger.study.tell(trial.number, other.values)
 
-    def _outcome(self, result: Trained) -> tuple[Point, list[float], dict[str, float]]:
-        """Return the program that stands for a trained model, its objective values and its constraints."""
+    def stands_for(self, result: Trained) -> Point:
+        """Return the program that a trained model is judged by: the best, or the one that adds most to the front."""
         budget = self.config.budget
         fitting = [point for point in result.points if point.fits(budget)]
         if not fitting:
-            point = min(result.points, key=lambda p: max(excess(p.size, budget).values()))
-        elif self.config.search.objective == "accuracy":
-            point = most_accurate(fitting)
-        else:
-            known = front(point for t, point in self.fitting() if t.number != result.number)
-            point = representative(fitting, known, self._chance)
-        values = [point.val_accuracy, float(point.flash_bytes)]
-        return point, values[: len(self.ledger.study.directions)], excess(point.size, budget)
+            return min(result.points, key=lambda p: max(excess(p.size, budget).values()))
+        if self.config.search.objective == "accuracy":
+            return most_accurate(fitting)
+        known = front(point for t, point in self.fitting() if t.number != result.number)
+        return representative(fitting, known, self._chance)
 
     @property
     def _chance(self) -> float:

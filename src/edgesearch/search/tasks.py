@@ -73,7 +73,12 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
             _work(study, tuning, folder, started)
         summary = finish(study, tuning, folder, time.monotonic() - started)
         page = folder / "report.html"
-        write_page(study_view(ledger, tuning.results(), summary), page)
+        view = study_view(ledger, tuning.results(), summary)
+        write_page(view, page)
+        if base.logger.name == "wandb":
+            from edgesearch.report.wandb_study import log_study
+
+            log_study(base, view, folder)
     if summary["best"] is None:
         raise ConfigError(
             "a search needs a program that fits the budget, got none; raise the budget or widen search.space"

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 from torch import Tensor
@@ -18,7 +19,7 @@ from edgesearch.pipeline.folder import RunFolder
 from edgesearch.report.loggers import open_loggers
 from edgesearch.search.configurations import Proposal
 from edgesearch.search.programs import Point, points, tuned_point
-from edgesearch.search.sampling import Rungs
+from edgesearch.search.sampling import Rungs, prunes
 from edgesearch.search.study import Claim, Study
 from edgesearch.search.trained import Trained, curve
 from edgesearch.training.callbacks import Row
@@ -85,17 +86,18 @@ def _train(
 ) -> tuple[Trained, dict[str, Tensor]]:
     started = time.monotonic()
     proposal = claim.proposal
-    rungs = Rungs(claim.trial, phase_lengths(proposal.config))
+    rungs = Rungs(claim.trial, phase_lengths(proposal.config)) if prunes(study.config.search) else None
     run.write_config(proposal.config)
     loggers = open_loggers(proposal.config, run.path)
-    summary = None
+    summary: dict[str, Any] | None = None
 
     def on_epoch(row: Row) -> None:
         for logger in loggers:
             logger.epoch(row)
         listener(row)
         limit(row)
-        rungs.epoch(str(row["phase"]), float(row["val_accuracy"]))
+        if rungs is not None:
+            rungs.epoch(str(row["phase"]), float(row["val_accuracy"]))
 
     try:
         fitted = fit(proposal.config, proposal.dataset, proposal.spec, run.checkpoints / "last.ckpt", on_epoch)
@@ -111,9 +113,11 @@ def _train(
             seconds=round(fitted.seconds_before + time.monotonic() - started, 3),
             formats={name: str(chosen) for name, chosen in fitted.formats.items()},
         )
-        summary = {"trial": claim.number, "val_accuracy": result.float_accuracy} | {
-            f"val_accuracy_{p.weight_bits}x{p.activation_bits}": p.val_accuracy for p in found
-        }
+        point = study.stands_for(result)
+        summary = {"trial": claim.number, "float_accuracy": result.float_accuracy} | point.to_json()
+    except optuna.TrialPruned:
+        summary = {"trial": claim.number, "pruned": True}
+        raise
     finally:
         for logger in loggers:
             logger.finish(summary)
