@@ -68,16 +68,18 @@ def test_every_width_is_priced_as_the_closed_form_says(tmp_path: Path) -> None:
     for program in programs:
         closed = size_at(claim.proposal, program.weight_bits, program.activation_bits)
         if program.weight_bits == 8:
-            assert program.size == closed
-        assert program.flash_bytes <= closed.flash_bytes  # (few bits round weights to zero, which are not stored)
+            assert (program.flash_bytes, program.ram_bytes) == (closed.flash_bytes, closed.ram_bytes)
+        assert program.flash_bytes <= closed.flash_bytes  # few bits round weights to zero, which are not stored
+        assert program.macs <= closed.macs
         assert 0 <= program.val_accuracy <= 1
 
 
 def test_what_may_come_back_is_tuned_first() -> None:
     found = [
         trained(0, 0.96, point(900, 0.955, 8), point(500, 0.90, 4)),
-        trained(1, 0.98, point(1800, 0.98, 8), point(1000, 0.94, 4)),
-        trained(2, 0.90, point(300, 0.90, 8)),
+        trained(1, 0.98, point(1800, 0.97, 8), point(1000, 0.94, 4)),
+        trained(2, 0.90, point(300, 0.89, 8)),
+        trained(3, 0.99, point(700, 0.99, 8)),
     ]
     pairs = [(t, p) for t in found for p in t.points]
     budget = replace(UNLIMITED, flash_bytes=1024)

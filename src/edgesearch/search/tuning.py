@@ -26,6 +26,7 @@ from edgesearch.training.fit import Fitted, fit
 
 _LOST = 0.25  # of the accuracy that rounding costs, what fine-tuning does not bring back
 _POLL_SECONDS = 0.5
+_WORTH = 0.002  # of accuracy lost, below which there is nothing to bring back
 PROGRAM = "program"
 
 
@@ -61,12 +62,13 @@ class Tuned:
 def candidates(
     found: Sequence[tuple[Trained, Point]], count: int, budget: BudgetConfig, objective: str
 ) -> list[Candidate]:
-    """Return up to `count` programs that fit and were not trained in their numbers, the most promising first.
+    """Return up to `count` programs that fit and that rounding has cost something, the most promising first.
 
     For objective=accuracy those of highest promise, one of each training. For the whole trade-off the most promising
     one below each of `count` sizes, spread evenly in powers of two.
     """
     fitting = [Candidate(t, p) for t, p in found if p.fits(budget) and not p.tuned]
+    fitting = [c for c in fitting if c.trained.float_accuracy - c.point.val_accuracy >= _WORTH]
     fitting.sort(key=lambda c: (-c.promise, c.point.flash_bytes, c.trained.number))
     if objective == "accuracy" or not fitting:
         best = {c.trained.identity: c for c in reversed(fitting)}
