@@ -36,9 +36,16 @@ def test_the_front_holds_what_nothing_beats() -> None:
 def test_of_equally_accurate_programs_the_one_of_least_loss_is_best() -> None:
     found = [point(100, 0.9, loss=0.4), point(300, 0.9, loss=0.2), point(200, 0.9, loss=0.2), point(50, 0.8, loss=0.1)]
     assert most_accurate(found).flash_bytes == 200
-    best, line = choose([Program(trained(0, 0.9, p), p) for p in found])
-    assert best.point.flash_bytes == 200
-    assert [p.point.flash_bytes for p in line] == [50, 200]
+
+
+def test_what_is_within_a_standard_error_of_the_best_is_told_apart_by_loss() -> None:
+    found = [point(900, 0.98, loss=0.08), point(700, 0.977, loss=0.06), point(500, 0.96, loss=0.05)]
+    programs = [Program(trained(0, 0.9, p), p) for p in found]
+    best, line = choose(programs, rows=1000)  # an error of 0.44 points
+    assert best.point.flash_bytes == 700
+    assert [p.point.flash_bytes for p in line] == [500, 700, 900]
+    assert choose(programs, rows=100000)[0].point.flash_bytes == 900
+    assert choose(programs, rows=20)[0].point.flash_bytes == 500
 
 
 def test_the_hypervolume_is_the_area_under_the_front() -> None:

@@ -36,7 +36,7 @@ def edgesearch(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_study_json_has_the_chosen_programs_tested_once(ended: Path) -> None:
     found = summary(ended)
     assert found["trained"] == 6
-    assert found["best"] in found["front"]
+    assert found["best"]["val_accuracy"]["integer"] <= found["front"][-1]["val_accuracy"]["integer"]
     sizes = [record["flash_bytes"] for record in found["front"]]
     accuracies = [record["val_accuracy"]["integer"] for record in found["front"]]
     assert sizes == sorted(sizes)

@@ -21,6 +21,7 @@ from edgesearch.report.svg import (
     text,
     vertical,
 )
+from edgesearch.report.tables import with_best
 
 _PHASES = {
     "dense": "dense",
@@ -40,7 +41,7 @@ def pareto(view: StudyView) -> str:
     fitting = [program for program in view.programs if program.fits]
     if not fitting:
         return "<p>No program fits the budget.</p>"
-    tested = view.summary["front"] if view.summary else []
+    tested = with_best(view.summary) if view.summary else []
     line_of = front(fitting)
     limit = view.limits.get("flash_bytes")
     near = limit if limit and limit < 2 * max(p.flash_bytes for p in fitting) else None
@@ -65,7 +66,7 @@ def pareto(view: StudyView) -> str:
         for r in tested
         if 100 * r["test_accuracy"]["integer"] >= y.low
     ]
-    words = [("best", "front, validation"), ("tested", "front, test"), ("other", "other programs")]
+    words = [("best", "front, validation"), ("tested", "front and best, test"), ("other", "other programs")]
     hidden = len(fitting) - len(shown)
     note = f"<p class='note'>{hidden} programs of lower accuracy are not shown.</p>" if hidden else ""
     return chart("".join(parts), "accuracy against flash") + legend(words) + note

@@ -7,6 +7,7 @@ from pathlib import Path
 from edgesearch.report import charts
 from edgesearch.report.record import Record, write_text
 from edgesearch.report.study import StudyView
+from edgesearch.report.tables import with_best
 
 _KINDS = ("trained", "pruned", "failed", "infeasible", "repeated", "running")
 _REASONS = 5
@@ -92,7 +93,7 @@ def _best(best: Record | None) -> str:
 def _programs(view: StudyView) -> str:
     assert view.summary is not None
     rows = []
-    for record in view.summary["front"]:
+    for record in sorted(with_best(view.summary), key=lambda record: int(record["flash_bytes"])):
         marked = ' class="chosen"' if record["folder"] == view.summary["best"]["folder"] else ""
         tuned = ", tuned" if record["tuned"] else ""
         commands = "".join(f"<code>{escape(command)}</code>" for command in record["command"])

@@ -82,6 +82,12 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
 
 
+def with_best(summary: Record) -> list[Record]:
+    """Return the records of a study's front and of its best program, which need not be on it."""
+    others = [record for record in summary["front"] if record["folder"] != summary["best"]["folder"]]
+    return [*others, summary["best"]]
+
+
 def study_summary(summary: Record) -> Table:
     """Return the table printed at the end of a search: the front, the best program marked, and how the trials ended."""
     kinds = ("trained", "pruned", "failed", "infeasible", "repeated")
@@ -89,7 +95,7 @@ def study_summary(summary: Record) -> Table:
     table = Table(title=f"{summary['study']}: {counts}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("flash", "RAM", "MACs", "validation", "test", "bits", "trial", ""):
         table.add_column(name, justify="left" if not name else "right")
-    for record in summary["front"]:
+    for record in sorted(with_best(summary), key=lambda record: int(record["flash_bytes"])):
         table.add_row(
             f"{record['flash_bytes']:,} B",
             f"{record['ram_bytes']:,} B",

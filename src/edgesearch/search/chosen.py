@@ -18,7 +18,7 @@ from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
 from edgesearch.report.record import Record, write_record, write_text
 from edgesearch.search.configurations import Proposal
-from edgesearch.search.programs import Point, front, most_accurate
+from edgesearch.search.programs import Point, chosen, front
 from edgesearch.search.study import Study
 from edgesearch.search.trained import Trained, parse_formats, unpack
 from edgesearch.search.tuning import Tuned, Tuning, at_widths, tuned_proposal
@@ -50,16 +50,16 @@ def programs(study: Study, tuning: Tuning) -> list[Program]:
     return [program for program in found if program.point.fits(study.config.budget)]
 
 
-def choose(found: list[Program]) -> tuple[Program, list[Program]]:
-    """Return the most accurate program on validation data, of equals that of least loss, and the front by flash.
+def choose(found: list[Program], rows: int) -> tuple[Program, list[Program]]:
+    """Return the best program (see `chosen`), and by growing flash those that no other one beats in flash and accuracy.
 
-    The front holds the best program, and else those that no other one beats in flash and accuracy.
+    Args:
+        found: the programs to choose from.
+        rows: of validation data.
     """
     by_point = {id(program.point): program for program in found}
     points = [program.point for program in found]
-    best = most_accurate(points)
-    line = [*(point for point in front(points) if point.val_accuracy < best.val_accuracy), best]
-    return by_point[id(best)], [by_point[id(point)] for point in line]
+    return by_point[id(chosen(points, rows))], [by_point[id(point)] for point in front(points)]
 
 
 def finish(study: Study, tuning: Tuning, folder: Path, seconds: float) -> dict[str, Any]:
@@ -72,9 +72,10 @@ def finish(study: Study, tuning: Tuning, folder: Path, seconds: float) -> dict[s
         found = programs(study, tuning)
         summary: dict[str, Any] = {"study": study.ledger.study.study_name, "best": None, "front": []}
         if found:
-            best, line = choose(found)
-            records = {id(program): _tested(study, tuning, program, folder) for program in line}
-            summary |= {"best": records[id(best)], "front": list(records.values())}
+            rows = len(study.configurations.dataset(study.config.data).validation)
+            best, line = choose(found, rows)
+            records = {id(program): _tested(study, tuning, program, folder) for program in [*line, best]}
+            summary |= {"best": records[id(best)], "front": [records[id(program)] for program in line]}
         counts = asdict(study.counts())
         del counts["running"]
         earlier = (read_summary(folder) or {}).get("seconds", 0.0)

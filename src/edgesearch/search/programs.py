@@ -138,8 +138,22 @@ def representative(own: Sequence[Point], others: Sequence[Point], least: float) 
 
 
 def most_accurate(found: Sequence[Point]) -> Point:
-    """Return the most accurate point, of equals that of least loss: few rows do not tell good programs apart."""
+    """Return the most accurate point, of equals that of least loss."""
     return max(found, key=lambda point: (point.val_accuracy, -point.val_loss, -point.flash_bytes))
+
+
+def chosen(found: Sequence[Point], rows: int) -> Point:
+    """Return the point to trust: of those within one standard error of the highest accuracy, that of least loss.
+
+    The highest of many accuracies on the same rows is in part luck; the loss sees more of a row than right or wrong.
+
+    Args:
+        found: the programs to choose from.
+        rows: of validation data.
+    """
+    best = most_accurate(found).val_accuracy
+    error = math.sqrt(best * (1 - best) / rows)
+    return min((p for p in found if p.val_accuracy >= best - error), key=lambda p: (p.val_loss, p.flash_bytes))
 
 
 def chance(classes: int) -> float:

@@ -16,7 +16,7 @@ from edgesearch.pipeline.tasks import limit_threads
 from edgesearch.report.page import write_page
 from edgesearch.report.record import Record
 from edgesearch.report.search_progress import SearchProgress
-from edgesearch.report.tables import study_summary
+from edgesearch.report.tables import study_summary, with_best
 from edgesearch.search.chosen import finish, read_summary
 from edgesearch.search.configurations import Compose, Configurations
 from edgesearch.search.report import report, study_view
@@ -115,7 +115,7 @@ def picked(summary: dict[str, Any], pick: str) -> Record:
     """
     if pick == "best":
         return dict(summary["best"])
-    small = [record for record in summary["front"] if record["flash_bytes"] <= int(pick)]
+    small = [record for record in with_best(summary) if record["flash_bytes"] <= int(pick)]
     if not small:
         least = min(record["flash_bytes"] for record in summary["front"])
         raise ConfigError(f"pick must be at least the smallest program's {least} bytes, got {pick}; set pick={least}")
