@@ -17,7 +17,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from edgesearch.search.ledger import KIND, RETRIED
+from edgesearch.search.ledger import KIND
+from edgesearch.search.storage import RETRIED
 from tests.search.helpers import command, run, study, summary
 
 NAME = "digits-fastgrnn-none"

@@ -12,8 +12,9 @@ from optuna.trial import TrialState
 
 from edgesearch.errors import ConfigError, StorageError
 from edgesearch.search import storage as storage_module
-from edgesearch.search.ledger import KIND, OWNER
+from edgesearch.search.ledger import KIND
 from edgesearch.search.programs import Point
+from edgesearch.search.storage import OWNER
 from edgesearch.search.study import Claim, Study, load_ledger
 from edgesearch.search.trained import Trained, unpack
 from tests.search.helpers import space, study

@@ -15,11 +15,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from edgesearch.search.storage import dead, owner, persist
+from edgesearch.search.storage import OWNER, dead, owner, persist, requeue, try_again
 
-OWNER, KIND = "owner", "kind"
-RETRIED = "edgesearch:retried"
-_RETRIES = 1
+KIND = "kind"
 _UNOWNED_SECONDS = 60.0  # from the creation of a trial to the note of its owner, at most
 _LOG = logging.getLogger(__name__)
 
@@ -79,15 +77,15 @@ class Ledger:
     def reap(self) -> None:
         """Fail the trials whose owners are dead, and let them wait to be done again."""
         for trial in self.trials(TrialState.RUNNING):
-            if self._abandoned(trial):
-                self._again(trial, retries=trial.system_attrs.get(RETRIED, 0) + 1)
-        for trial in self._silent():
-            self._again(trial, retries=trial.system_attrs.get(RETRIED, 0) + 1)
+            if self._abandoned(trial) and self._failed(trial):
+                try_again(self.study, trial)
+        optuna.storages.fail_stale_trials(self.study)  # which calls try_again
 
     def release(self, number: int) -> None:
         """Give back a trial that this process does not finish; another one takes it up."""
         trial = next(t for t in self.trials(TrialState.RUNNING) if t.number == number)
-        self._again(trial, retries=trial.system_attrs.get(RETRIED, 0))
+        if self._failed(trial):
+            requeue(self.study, trial)
 
     def drop(self, number: int, kind: str) -> None:
         """Fail a trial that is not needed, saying why."""
@@ -105,28 +103,9 @@ class Ledger:
         assert trial.datetime_start is not None
         return (datetime.datetime.now() - trial.datetime_start).total_seconds() > _UNOWNED_SECONDS
 
-    def _silent(self) -> list[FrozenTrial]:
-        """Running trials whose heartbeat has stopped."""
-        if not isinstance(self.storage, RDBStorage):
-            return []
-        ids = set(self.storage._get_stale_trial_ids(self._id))
-        return [trial for trial in self.trials(TrialState.RUNNING) if ids and self.id(trial.number) in ids]
-
-    def _again(self, trial: FrozenTrial, retries: int) -> None:
-        """Fail a trial and queue it again; of several processes that try, one succeeds."""
+    def _failed(self, trial: FrozenTrial) -> bool:
+        """Fail a trial; of several processes that try, one is told that it did."""
         try:
-            if not self.storage.set_trial_state_values(self.id(trial.number), TrialState.FAIL):
-                return
+            return self.storage.set_trial_state_values(self.id(trial.number), TrialState.FAIL)
         except UpdateFinishedTrialError:
-            return
-        if retries > _RETRIES or not (trial.params or trial.user_attrs.keys() - {OWNER}):
-            return
-        self.study.add_trial(
-            optuna.create_trial(
-                state=TrialState.WAITING,
-                params=trial.params,
-                distributions=trial.distributions,
-                user_attrs={key: value for key, value in trial.user_attrs.items() if key != OWNER},
-                system_attrs={RETRIED: retries},
-            )
-        )
+            return False

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import optuna
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -23,6 +24,9 @@ from edgesearch.config import Config
 from edgesearch.errors import ConfigError, ModelFileError, StorageError
 
 T = TypeVar("T")
+OWNER = "owner"
+RETRIED = "edgesearch:retried"
+_RETRIES = 1
 _FIRST_STARTS = 10  # attempts, while others create the same tables
 _OUTAGE_SECONDS = 60.0  # how long a write is tried again
 _LOCK_SECONDS = 60
@@ -95,6 +99,7 @@ def _relational(url: str, heartbeat_seconds: int) -> RDBStorage:
                 engine_kwargs=options,
                 heartbeat_interval=heartbeat_seconds,
                 grace_period=3 * heartbeat_seconds,
+                heartbeat_stale_trial_callback=try_again,
             )
             if storage.engine.name == "sqlite":
                 event.listen(storage.engine, "connect", _no_wait_for_the_disk)
@@ -159,6 +164,28 @@ def persist(write: Callable[[], T]) -> T:
                 raise
             time.sleep(pause)
             pause *= 2
+
+
+def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue the trial of a dead process again, if that was not done before."""
+    retries = trial.system_attrs.get(RETRIED, 0) + 1
+    if retries <= _RETRIES:
+        requeue(study, trial, retries)
+
+
+def requeue(study: optuna.Study, trial: FrozenTrial, retries: int | None = None) -> None:
+    """Queue a failed trial again as a new one, if it got so far as to say what it was to do."""
+    if not (trial.params or trial.user_attrs.keys() - {OWNER}):
+        return
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={key: value for key, value in trial.user_attrs.items() if key != OWNER},
+            system_attrs={RETRIED: trial.system_attrs.get(RETRIED, 0) if retries is None else retries},
+        )
+    )
 
 
 @functools.cache
