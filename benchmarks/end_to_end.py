@@ -20,8 +20,7 @@ from hydra import compose, initialize_config_dir
 from torch.nn.functional import cross_entropy
 
 from edgesearch.__main__ import CONF
-from edgesearch.cells.classifier import build_classifier
-from edgesearch.cells.spec import ModelSpec
+from edgesearch.cells.classifier import AnySpec, build_classifier
 from edgesearch.config import Config, typed_config
 from edgesearch.data import Dataset, load_dataset
 from edgesearch.data.batches import Batches, tensors
@@ -29,7 +28,7 @@ from edgesearch.pipeline.train import spec_for
 from edgesearch.training.fit import fit
 
 
-def plain(config: Config, dataset: Dataset, spec: ModelSpec) -> list[float]:
+def plain(config: Config, dataset: Dataset, spec: AnySpec) -> list[float]:
     """Train in a bare loop; return the CPU time at the start and at the end of each epoch."""
     torch.manual_seed(config.seed)
     model = build_classifier(spec, config.cell.backend)
@@ -52,7 +51,7 @@ def plain(config: Config, dataset: Dataset, spec: ModelSpec) -> list[float]:
     return stamps
 
 
-def through_fit(config: Config, dataset: Dataset, spec: ModelSpec) -> list[float]:
+def through_fit(config: Config, dataset: Dataset, spec: AnySpec) -> list[float]:
     """Train through `fit`; return the CPU time at the start and at the end of each epoch."""
     stamps = [time.process_time()]
     with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +94,7 @@ def main() -> None:
         print(f"  through fit: fused / eager {median['fused fit'] / median['eager fit']:.2f}")
 
 
-Way = Callable[[Config, Dataset, ModelSpec], list[float]]
+Way = Callable[[Config, Dataset, AnySpec], list[float]]
 
 
 def _name(backend: str, way: Way) -> str:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from edgesearch.cells.classifier import Classifier, build_classifier
 from edgesearch.cells.spec import ModelSpec
+from edgesearch.compress.build import build_graph
 from edgesearch.compress.executor import Executor
-from edgesearch.compress.graph import build_graph
 from edgesearch.compress.quantizer import Quantizer
 from edgesearch.config.schema import NONLINEARITIES, RANGES
 from edgesearch.errors import ConfigError, DataError, EdgesearchError, ModelFileError

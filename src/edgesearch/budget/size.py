@@ -4,53 +4,26 @@ The program's figures are exact for dense matrices. A sparse tensor's non-zeros 
 blocks of a cell with several gates, which training decides.
 """
 
-from dataclasses import dataclass
-
+from edgesearch.budget.conv import conv_size
+from edgesearch.budget.storage import FLOAT32, Size, Widths, stored
+from edgesearch.cells.classifier import AnySpec
+from edgesearch.cells.conv import ConvSpec
 from edgesearch.cells.spec import LayerSpec, ModelSpec, TensorSpec
-from edgesearch.config import BudgetConfig, QuantConfig
+from edgesearch.config import BudgetConfig
 from edgesearch.numerics.approximation import APPROXIMATED, SOURCE, Table, approximate
 from edgesearch.numerics.format import Format
-from edgesearch.numerics.packing import index_bytes, stored_bits
 
-
-@dataclass(frozen=True)
-class Widths:
-    """Bits of a stored weight and of an activation, and the worst error of an approximated function."""
-
-    weight_bits: int
-    activation_bits: int
-    function_error: float = 1e-3
-
-    @classmethod
-    def of(cls, quant: QuantConfig) -> "Widths":
-        """Return the widths of the integer program."""
-        return cls(quant.weight_bits, quant.activation_bits, quant.function_error)
-
-    @property
-    def label(self) -> str:
-        """Name for tables."""
-        return "float32" if self == FLOAT32 else f"{self.weight_bits}-bit"
-
-
-FLOAT32 = Widths(32, 32)
 _SCALING = 2  # constants of 16 bits for each input value
 
 
-@dataclass(frozen=True)
-class Size:
-    """Bytes of flash (constants only) and RAM, multiply-accumulates of one inference."""
-
-    flash_bytes: int
-    ram_bytes: int
-    macs: int
-
-
-def model_size(spec: ModelSpec, widths: Widths) -> Size:
+def model_size(spec: AnySpec, widths: Widths) -> Size:
     """Return what one inference of `spec` costs: stored as float32, or as the integer program of the given widths."""
+    if isinstance(spec, ConvSpec):
+        return conv_size(spec, widths)
     if widths == FLOAT32 or spec.bidirectional:
         bits = widths.weight_bits
         flash = sum(
-            _stored(t.shape[1], t.shape[0], t.nonzeros, bits) if t.role == "matrix" else t.size * bits // 8
+            stored(t.shape[1], t.shape[0], t.nonzeros, bits) if t.role == "matrix" else t.size * bits // 8
             for t in spec.tensors()
         )
         return Size(flash, _float_values(spec) * bits // 8, macs(spec))
@@ -67,7 +40,7 @@ def _program_flash(spec: ModelSpec, widths: Widths) -> int:
                 flash += 2 * tensor.size
     head, bias = spec.head()
     columns, rows = head.shape
-    return flash + _stored(columns, rows, head.nonzeros, widths.weight_bits) + 2 * bias.size
+    return flash + stored(columns, rows, head.nonzeros, widths.weight_bits) + 2 * bias.size
 
 
 def _blocks(layer: LayerSpec, tensor: TensorSpec, bits: int) -> int:
@@ -75,18 +48,7 @@ def _blocks(layer: LayerSpec, tensor: TensorSpec, bits: int) -> int:
     inputs, outputs = tensor.shape
     count = 1 if tensor.name in ("W1", "U1") else layer.kind.blocks
     parts = [tensor.nonzeros // count + (k < tensor.nonzeros % count) for k in range(count)]
-    return sum(_stored(inputs, outputs // count, nonzeros, bits) for nonzeros in parts)
-
-
-def _stored(columns: int, rows: int, nonzeros: int, bits: int) -> int:
-    """Bytes of a matrix in its cheapest encoding."""
-    stored = bits if bits == 32 else stored_bits(Format(bits, 0))
-    values = -(-nonzeros * stored // 8)
-    return min(
-        -(-rows * columns * stored // 8),
-        rows * -(-columns // 8) + values,
-        (rows + nonzeros) * index_bytes(columns) + values,
-    )
+    return sum(stored(inputs, outputs // count, nonzeros, bits) for nonzeros in parts)
 
 
 def _tables(spec: ModelSpec, widths: Widths) -> dict[str, Table]:
@@ -155,7 +117,7 @@ def _buffered(spec: ModelSpec) -> int:
     return max(width + (outputs if index + 1 < len(widths) else 0) for index, width in enumerate(widths))
 
 
-def edgeml_bytes(spec: ModelSpec) -> int:
+def edgeml_bytes(spec: AnySpec) -> int:
     """Return the reference project's size: 4 bytes a weight, 8 a non-zero where fewer than half of a matrix is kept."""
     return sum(8 * t.nonzeros if 2 * t.nonzeros < t.size else 4 * t.size for t in spec.tensors())
 

@@ -1,12 +1,14 @@
 """A recurrent network with a dense head on its last state: the model that is trained, sized and shipped."""
 
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from edgesearch.cells.conv import CONVOLUTIONAL, ConvClassifier, ConvSpec
 from edgesearch.cells.rnn import RNN, RNNS
-from edgesearch.cells.spec import ModelSpec
+from edgesearch.cells.spec import ModelSpec, model_spec
+from edgesearch.config import CellConfig, ScheduleConfig
 
 
 class Classifier(nn.Module):
@@ -43,8 +45,18 @@ class Classifier(nn.Module):
         return nn.functional.linear(last, self.FC.t(), self.FCbias)
 
 
-def build_classifier(spec: ModelSpec, backend: str = "auto") -> Classifier:
+AnyClassifier = Classifier | ConvClassifier
+AnySpec = ModelSpec | ConvSpec
+
+
+@overload
+def build_classifier(spec: ModelSpec, backend: str = "auto") -> Classifier: ...
+@overload
+def build_classifier(spec: AnySpec, backend: str = "auto") -> AnyClassifier: ...
+def build_classifier(spec: AnySpec, backend: str = "auto") -> AnyClassifier:
     """Return a freshly initialised classifier for `spec`, drawing from torch's global generator."""
+    if isinstance(spec, ConvSpec):
+        return ConvClassifier(spec)
     options: dict[str, Any] = {"reset_after": spec.reset_after} if spec.cell == "gru" else {}
     rnn = RNNS[spec.cell](
         spec.input_size,
@@ -60,3 +72,27 @@ def build_classifier(spec: ModelSpec, backend: str = "auto") -> Classifier:
         **options,
     )
     return Classifier(rnn, spec.classes)
+
+
+def classifier_spec(
+    cell: CellConfig, schedule: ScheduleConfig, *, steps: int, input_size: int, classes: int
+) -> AnySpec:
+    """Return the spec of the classifier that `cell` and `schedule` describe on data of the given shape.
+
+    Raises:
+        ConfigError: a rank above min(D, H).
+    """
+    if cell.name not in CONVOLUTIONAL:
+        return model_spec(cell, schedule, steps=steps, input_size=input_size, classes=classes)
+    assert cell.channels is not None
+    return ConvSpec(
+        cell=cell.name,
+        steps=steps,
+        input_size=input_size,
+        classes=classes,
+        channels=cell.channels,
+        hidden_size=cell.hidden_size,
+        blocks=cell.num_layers,
+        dropout=cell.dropout,
+        sparsity=schedule.sparsity if cell.name == "lenet5" else 0.0,
+    )

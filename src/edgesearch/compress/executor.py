@@ -75,13 +75,17 @@ class Executor(nn.Module):
         environment = {name: self._constant(name) for name in self.graph.parameters}
         zeros = x.new_zeros(x.size(1), 1, dtype=torch.float64)
         environment |= {state: zeros.expand(-1, self.graph.sizes[state]) for state in self.graph.states}
-        for frame in x.double():
-            environment["input"] = self._input(frame)
-            self._run(self.graph.step, environment, observe)
+        if self.graph.step:
+            for frame in x.double():
+                environment["input"] = self._input(frame)
+                self._run(self.graph.step, environment, observe)
+                if observe is not None:
+                    observe("input", environment["input"])
+                environment |= {state: environment[source] for state, source in self.graph.states.items()}
+        else:
+            environment["window"] = self._input(x.double().transpose(0, 1).reshape(x.size(1), -1))
             if observe is not None:
-                observe("input", environment["input"])
-            environment |= {state: environment[source] for state, source in self.graph.states.items()}
-        environment["window"] = self._input(x.double().transpose(0, 1).reshape(x.size(1), -1))
+                observe("input", environment["window"])
         self._run(self.graph.head, environment, observe)
         return environment[self.graph.logits]
 
@@ -97,7 +101,7 @@ class Executor(nn.Module):
             if isinstance(operation, Apply):
                 result = self._looked_up(operation, environment[operation.source])
             else:
-                result = self._held(operation, _total(operation, environment))
+                result = self._held(operation, _total(operation, environment, self.graph.sizes))
             environment[operation.out] = result
             if observe is not None:
                 observe(operation.out, result)
@@ -118,11 +122,11 @@ class Executor(nn.Module):
         return _Replace.apply(y, self.get_buffer(f"table_{operation.out}")[entries])  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _total(operation: Sum, environment: Mapping[str, Tensor]) -> Tensor:
+def _total(operation: Sum, environment: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor:
     if isinstance(operation, Affine):
         return _affine(operation, environment)
     if isinstance(operation, Combine):
-        return _sum(operation, environment)
+        return _sum(operation, environment, sizes[operation.out])
     g = operation.geometry
     maps = environment[operation.source].reshape(-1, g.channels, g.height, g.width)
     if isinstance(operation, Convolve):
@@ -140,12 +144,14 @@ def _affine(operation: Affine, environment: Mapping[str, Tensor]) -> Tensor:
     return total if operation.bias is None else total + environment[operation.bias]
 
 
-def _sum(operation: Combine, environment: Mapping[str, Tensor]) -> Tensor:
+def _sum(operation: Combine, environment: Mapping[str, Tensor], size: int) -> Tensor:
     total: Tensor | float = 0.0
     for term in operation.terms:
         product: Tensor | float = (-1.0 if term.negative else 1.0) * 2.0**term.power
         for name in term.operands:
-            product = product * environment[name]
+            values = environment[name]
+            rounds = size // values.size(-1) if values.size(-1) > 1 else 1
+            product = product * (values if rounds == 1 else values.repeat(rounds))
         total = total + product
     assert isinstance(total, Tensor)
     return total

@@ -5,16 +5,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from edgesearch.cells.classifier import Classifier
+from edgesearch.cells.classifier import AnyClassifier
+from edgesearch.compress.build import build_graph
 from edgesearch.compress.calibrate import Widths, choose_formats, choose_tables, observe
 from edgesearch.compress.executor import Executor
-from edgesearch.compress.graph import Graph, build_graph
+from edgesearch.compress.graph import Graph
 from edgesearch.numerics.format import Format
 
 _ROWS = 512  # windows at once
 
 
-def raw_graph(model: Classifier, steps: int, mean: Tensor, std: Tensor) -> Graph:
+def raw_graph(model: AnyClassifier, steps: int, mean: Tensor, std: Tensor) -> Graph:
     """Return the graph, on raw frames, of a classifier that was trained on frames normalised by mean and std (D,)."""
     model.input_mean, model.input_std = mean, std
     return build_graph(model, steps)

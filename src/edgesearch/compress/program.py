@@ -33,4 +33,4 @@ def compile_program(
 
 
 def _shaped(numbers: Tensor) -> Any:
-    return (numbers if numbers.dim() == 2 else numbers.reshape(-1)).cpu().numpy()
+    return (numbers if numbers.dim() in (2, 4) else numbers.reshape(-1)).cpu().numpy()

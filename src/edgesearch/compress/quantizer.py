@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from edgesearch.cells.foreign import as_classifier
+from edgesearch.compress.build import build_graph
 from edgesearch.compress.calibrate import Ranges, Widths, choose_formats, choose_tables
 from edgesearch.compress.executor import Executor
-from edgesearch.compress.graph import Graph, build_graph
+from edgesearch.compress.graph import Graph
 from edgesearch.compress.mixed import Lowered, lower_widths
 from edgesearch.compress.program import compile_program
 from edgesearch.config.schema import RANGES

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from edgesearch.cells.spec import ModelSpec, TensorSpec
+from edgesearch.cells.classifier import AnySpec
+from edgesearch.cells.spec import TensorSpec
 
 
 def keep_largest(weights: Tensor, kept: int) -> Tensor:
@@ -15,7 +16,7 @@ def keep_largest(weights: Tensor, kept: int) -> Tensor:
     return mask
 
 
-def sparse_tensors(spec: ModelSpec) -> tuple[TensorSpec, ...]:
+def sparse_tensors(spec: AnySpec) -> tuple[TensorSpec, ...]:
     """Return the tensors of the model that training makes sparse."""
     return tuple(t for t in spec.tensors() if t.sparsity > 0)
 

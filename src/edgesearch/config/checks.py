@@ -40,8 +40,30 @@ def _remedy(rule: Rule) -> str:
     return f"{next(bound for bound in low + high if bound is not None):g}"
 
 
+def _convolutional(config: Config) -> str | None:
+    cell = config.cell
+    if cell.name not in ("lenet5", "dscnn"):
+        if cell.channels is None:
+            return None
+        return (
+            f"cell.channels belongs to lenet5 and dscnn, got {cell.channels} for cell={cell.name}; "
+            "set cell.channels=null"
+        )
+    if cell.channels is None:
+        return f"cell={cell.name} needs cell.channels, got null; set cell.channels=8"
+    for name, plain in (("wRank", None), ("uRank", None), ("gate_nonlinearity", None), ("bidirectional", False)):
+        if getattr(cell, name) != plain:
+            return (
+                f"cell.{name} belongs to recurrent cells, got {getattr(cell, name)} for cell={cell.name}; "
+                f"set cell.{name}={str(plain).lower().replace('none', 'null')}"
+            )
+    return None
+
+
 def _gate(config: Config) -> str | None:
     cell = config.cell
+    if cell.name in ("lenet5", "dscnn"):
+        return None
     if cell.name == "fastrnn" and cell.gate_nonlinearity is not None:
         return (
             f"cell.gate_nonlinearity must be null for cell=fastrnn, which has no gate, got {cell.gate_nonlinearity}; "
@@ -66,7 +88,7 @@ def _reset(config: Config) -> str | None:
 
 
 def _dropout(config: Config) -> str | None:
-    if config.cell.dropout > 0 and config.cell.num_layers == 1:
+    if config.cell.dropout > 0 and config.cell.num_layers == 1 and config.cell.channels is None:
         return (
             f"cell.dropout acts between layers and needs cell.num_layers >= 2, got {config.cell.dropout:g} with one "
             "layer; set cell.dropout=0"
@@ -164,6 +186,7 @@ def _search(config: Config) -> str | None:
 
 
 _CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
+    _convolutional,
     _gate,
     _reset,
     _dropout,

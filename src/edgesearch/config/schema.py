@@ -96,11 +96,12 @@ class DataConfig:
 
 @dataclass
 class CellConfig:
-    """The recurrent cell; a null rank means full rank."""
+    """The model: a recurrent cell, where a null rank means full rank, or a convolutional network with channels."""
 
-    name: str = key(Rule(choices=("fastrnn", "fastgrnn", "ugrnn", "gru", "lstm")))
+    name: str = key(Rule(choices=("fastrnn", "fastgrnn", "ugrnn", "gru", "lstm", "lenet5", "dscnn")))
     hidden_size: int = key(COUNT)
     num_layers: int = key(COUNT)
+    channels: int | None = key(COUNT)
     wRank: int | None = key(COUNT)
     uRank: int | None = key(COUNT)
     gate_nonlinearity: str | None = key(Rule(choices=NONLINEARITIES))

@@ -311,21 +311,21 @@ class _Printer:
         common, text = self.program.fraction(operation), ""
         for term in operation.terms:
             align = common - self.program.term_fraction(term)
-            factors = [self._unit(name, inside) for name in term.operands] or ["1"]
+            size = self.program.values[operation.out].size
+            factors = [self._unit(name, inside, size) for name in term.operands] or ["1"]
             product = " * ".join((f"({kind}){factors[0]}", *factors[1:]))
             text += f"{' - ' if term.negative else ' + '}{_scaled(product, kind, align)}"
         return text.removeprefix(" + ").lstrip()
 
-    def _unit(self, name: str, inside: set[str]) -> str:
-        """A value or constant at unit i."""
+    def _unit(self, name: str, inside: set[str], size: int = 0) -> str:
+        """A value or constant at unit i; one of fewer than `size` units goes round."""
+        own = self.program.size(name)
+        at = "[i]" if own >= size else f"[i % {own}]"
         if name in self.program.constants:
-            numbers = self.program.constants[name].integers
-            return f"{name}[i]" if numbers.size > 1 else f"({int(numbers[0])})"
+            return f"{name}{at}" if own > 1 else f"({int(self.program.constants[name].integers[0])})"
         if name in inside:
             return f"{name}_"
-        if name in self.program.states:
-            return f"s->{name}[i]"
-        return "frame[i]" if name == "input" else f"{name}[i]"
+        return f"{self._vector(name)}{at}"
 
 
 def _power(kind: str, exponent: int) -> str:

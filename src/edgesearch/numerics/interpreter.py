@@ -153,14 +153,21 @@ class _Runner:
     def _combine(self, operation: Combine) -> Ints:
         program, common = self.program, self.program.fraction(operation)
         rows = next(iter(self.environment.values())).shape[0]
-        total: Ints = np.zeros((rows, program.values[operation.out].size), np.int64)
+        size = program.values[operation.out].size
+        total: Ints = np.zeros((rows, size), np.int64)
         for term in operation.terms:
             product: Ints = np.ones(1, np.int64)
             for name in term.operands:
-                product = product * self._read(name)
+                product = product * _units(self._read(name), size)
             product = product << (common - program.term_fraction(term))
             total = total - product if term.negative else total + product
         return total
+
+
+def _units(values: Ints, size: int) -> Ints:
+    """Values for every unit of a result, going round where there are fewer."""
+    own = values.shape[-1]
+    return values if own in (1, size) else np.tile(values, size // own)
 
 
 def _patches(x: Ints, geometry: Geometry) -> Ints:

@@ -26,7 +26,7 @@ class Affine:
 class Term:
     """A product of up to two operands times +-2 ** power; without operands, that number itself.
 
-    An operand of size 1 goes with every unit.
+    An operand of size 1 goes with every unit, and one whose size divides the result's goes round.
     """
 
     operands: tuple[str, ...] = ()

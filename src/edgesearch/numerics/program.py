@@ -112,7 +112,7 @@ class IntegerProgram:
                     raise ModelFileError(f"{matrix} must be ({size}, {self.size(vector)}); export the model again")
         elif isinstance(operation, Convolve | Pool):
             self._check_map(operation, size)
-        elif any(self.size(name) not in (1, size) for name in operation.reads):
+        elif any(size % self.size(name) for name in operation.reads):
             raise ModelFileError(f"the operands of {operation.out} must have {size} units; export the model again")
         if isinstance(operation, Apply) and operation.out not in self.tables:
             raise ModelFileError(f"{operation.out} has no table; export the model again")

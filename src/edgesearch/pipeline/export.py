@@ -6,6 +6,7 @@ from edgesearch.cells.classifier import Classifier, build_classifier
 from edgesearch.cells.edgeml import save_edgeml, save_edgeml_bytes
 from edgesearch.cells.spec import model_spec
 from edgesearch.config import Config
+from edgesearch.errors import ConfigError
 from edgesearch.export.onnx import export_onnx
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.show import finished_run
@@ -28,17 +29,19 @@ def export(config: Config) -> Record:
     if target == "c":
         folder.program().export(written, target)
     elif target == "onnx":
-        export_onnx(_model(folder, record), written / "model.onnx")
+        export_onnx(_model(folder, record, target), written / "model.onnx")
     else:
-        model = _model(folder, record)
+        model = _model(folder, record, target)
         save_edgeml(model, written)
         save_edgeml_bytes(model, written / "QuantizedFastModel")
     Console().print(f"exported to {written}", soft_wrap=True)
     return record
 
 
-def _model(folder: RunFolder, record: Record) -> Classifier:
+def _model(folder: RunFolder, record: Record, target: str) -> Classifier:
     stored, data = folder.config(), record["data"]
+    if stored.cell.channels is not None:
+        raise ConfigError(f"a convolutional run is exported as C, got export={target}; set export=c")
     spec = model_spec(
         stored.cell,
         stored.schedule,

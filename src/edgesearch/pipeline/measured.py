@@ -9,9 +9,9 @@ import torch
 
 from edgesearch.budget import FLOAT32, Size, edgeml_bytes, model_size, over_budget
 from edgesearch.cells.cell import RNNCell
-from edgesearch.cells.classifier import Classifier, build_classifier
+from edgesearch.cells.classifier import AnyClassifier, AnySpec, build_classifier
+from edgesearch.cells.conv import ConvClassifier
 from edgesearch.cells.fused import usable
-from edgesearch.cells.spec import ModelSpec
 from edgesearch.compress.threshold import nonzeros
 from edgesearch.config import Config, identity
 from edgesearch.data import Dataset
@@ -31,7 +31,7 @@ _PACKAGES = ("edgesearch", "torch", "pytorch-lightning", "hydra-core", "numpy")
 
 
 def measured(
-    config: Config, dataset: Dataset, spec: ModelSpec, fitted: Fitted, folder: RunFolder, *, keep: bool = True
+    config: Config, dataset: Dataset, spec: AnySpec, fitted: Fitted, folder: RunFolder, *, keep: bool = True
 ) -> Record:
     """Return the record of a finished training. The test split is read here, once.
 
@@ -85,7 +85,7 @@ def _add_program(
     record: Record,
     config: Config,
     dataset: Dataset,
-    model: Classifier,
+    model: AnyClassifier,
     formats: dict[str, Format],
 ) -> IntegerProgram:
     """Compile the program and add its accuracies, sizes, formats and saturations."""
@@ -114,14 +114,16 @@ def _add_program(
     return program
 
 
-def _backend(config: Config, model: Classifier) -> str:
+def _backend(config: Config, model: AnyClassifier) -> str:
     """Which of the backends trained the model here: `auto` takes what the machine has."""
+    if isinstance(model, ConvClassifier):
+        return "torch"
     cell = cast(RNNCell, model.rnn.cells[0])
     device = "cuda" if config.train.device != "cpu" and torch.cuda.is_available() else "cpu"
     return "fused" if usable(cell, torch.zeros(1, device=device), config.cell.backend) else "eager"
 
 
-def _evaluations(model: Classifier, dataset: Dataset) -> tuple[Evaluation, Evaluation]:
+def _evaluations(model: AnyClassifier, dataset: Dataset) -> tuple[Evaluation, Evaluation]:
     """Evaluate on the validation and on the test rows."""
     validation = evaluate(model, *tensors(dataset, dataset.validation), dataset.classes)
     return validation, evaluate(model, *tensors(dataset, dataset.test), dataset.classes)

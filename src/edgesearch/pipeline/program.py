@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgesearch.cells.classifier import Classifier
+from edgesearch.cells.classifier import AnyClassifier
 from edgesearch.compress.calibrate import Widths, choose_tables
 from edgesearch.compress.executor import Executor
 from edgesearch.compress.finetune import calibrated, raw_graph
@@ -36,7 +36,7 @@ class Compiled:
 
 
 def compile_classifier(
-    config: Config, dataset: Dataset, model: Classifier, formats: dict[str, Format] | None = None
+    config: Config, dataset: Dataset, model: AnyClassifier, formats: dict[str, Format] | None = None
 ) -> Compiled:
     """Return a classifier's program, which takes frames in the data's raw units.
 
@@ -52,7 +52,7 @@ def compile_classifier(
     return Compiled(compile_program(graph, formats, config.quant.function_error, about), graph, formats)
 
 
-def recompiled(program: IntegerProgram, dataset: Dataset, model: Classifier) -> Compiled:
+def recompiled(program: IntegerProgram, dataset: Dataset, model: AnyClassifier) -> Compiled:
     """Return the graph of a classifier in the formats of a program that was compiled from it.
 
     Raises:

@@ -4,7 +4,7 @@ import warnings
 
 from rich.console import Console
 
-from edgesearch.cells.classifier import Classifier, build_classifier
+from edgesearch.cells.classifier import AnyClassifier, build_classifier
 from edgesearch.config import Config
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.data.batches import tensors
@@ -53,7 +53,7 @@ def test(config: Config) -> Record:
     return record
 
 
-def _check_program(folder: RunFolder, record: Record, dataset: Dataset, model: Classifier) -> None:
+def _check_program(folder: RunFolder, record: Record, dataset: Dataset, model: AnyClassifier) -> None:
     """Measure the program again: fake-quantised, in the interpreter and in every C variant that can be built here."""
     program = folder.program()
     compiled = recompiled(program, dataset, model)

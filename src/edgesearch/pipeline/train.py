@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from edgesearch.budget import Widths, model_size, over_budget
-from edgesearch.cells.spec import ModelSpec, model_spec
+from edgesearch.cells.classifier import AnySpec, classifier_spec
 from edgesearch.config import Config
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.errors import ConfigError, EdgesearchError
@@ -42,7 +42,7 @@ def train(config: Config) -> Record:
     return record
 
 
-def check_budget(config: Config, spec: ModelSpec) -> None:
+def check_budget(config: Config, spec: AnySpec) -> None:
     """Raise `ConfigError` if the integer model, at the bit widths of `quant`, exceeds a limit of the budget."""
     widths = Widths.of(config.quant)
     exceeded = over_budget(model_size(spec, widths), config.budget)
@@ -53,14 +53,14 @@ def check_budget(config: Config, spec: ModelSpec) -> None:
         )
 
 
-def spec_for(config: Config, dataset: Dataset) -> ModelSpec:
+def spec_for(config: Config, dataset: Dataset) -> AnySpec:
     """Return the spec of the configured cell on the shape of `dataset`."""
-    return model_spec(
+    return classifier_spec(
         config.cell, config.schedule, steps=dataset.steps, input_size=dataset.input_size, classes=dataset.classes
     )
 
 
-def _run(config: Config, dataset: Dataset, spec: ModelSpec, folder: RunFolder, content: str | None) -> Record:
+def _run(config: Config, dataset: Dataset, spec: AnySpec, folder: RunFolder, content: str | None) -> Record:
     started = time.monotonic()
     loggers = open_loggers(config, folder.path)
     folder.write_config(config)

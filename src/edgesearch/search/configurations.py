@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgesearch.budget import Size, Widths, excess, model_size
-from edgesearch.cells.spec import ModelSpec
+from edgesearch.cells.classifier import AnySpec
 from edgesearch.config import BudgetConfig, Config, DataConfig, config_hash
 from edgesearch.config.checks import check
 from edgesearch.data import Dataset, load_dataset, source_digest
@@ -28,7 +28,7 @@ class Proposal:
 
     config: Config
     dataset: Dataset
-    spec: ModelSpec
+    spec: AnySpec
     identity: str
 
 

@@ -13,8 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from edgesearch.cells.classifier import Classifier
-from edgesearch.cells.spec import ModelSpec
+from edgesearch.cells.classifier import AnyClassifier, AnySpec
 from edgesearch.compress.calibrate import Widths
 from edgesearch.compress.finetune import FakeQuantized, calibrated, raw_graph
 from edgesearch.compress.threshold import keep_largest, meets, nonzeros, sparse_tensors
@@ -30,7 +29,7 @@ Row = dict[str, float | int | str]
 class ThreePhase(pl.Callback):
     """Applies the phases to the sparse tensors after every optimiser step. Masks are part of the checkpoint."""
 
-    def __init__(self, spec: ModelSpec, phases: Phases, model: torch.nn.Module) -> None:
+    def __init__(self, spec: AnySpec, phases: Phases, model: torch.nn.Module) -> None:
         self.phases = phases
         self._tensors = sparse_tensors(spec) if phases.active else ()
         parameters = dict(model.named_parameters())
@@ -78,7 +77,7 @@ class FixedSupport(pl.Callback):
 class QuantizedPhase(pl.Callback):
     """From epoch `first` on, training and validation see the program's numbers. Formats are chosen when it begins."""
 
-    def __init__(self, first: int, model: Classifier, dataset: Dataset, quant: QuantConfig) -> None:
+    def __init__(self, first: int, model: AnyClassifier, dataset: Dataset, quant: QuantConfig) -> None:
         self.first, self.formats = first, dict[str, Format]()
         self._model, self._dataset, self._quant = model, dataset, quant
 
@@ -117,7 +116,7 @@ class BestEpoch(pl.Callback):
     `first`, where the quantised phase begins, do not count.
     """
 
-    def __init__(self, spec: ModelSpec, phases: Phases, on_epoch: Callable[[Row], None], first: int = 0) -> None:
+    def __init__(self, spec: AnySpec, phases: Phases, on_epoch: Callable[[Row], None], first: int = 0) -> None:
         self.first = first
         self.history: list[Row] = []
         self.best: dict[str, Any] = {}

@@ -11,8 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from edgesearch.cells.classifier import build_classifier
-from edgesearch.cells.spec import ModelSpec
+from edgesearch.cells.classifier import AnySpec, build_classifier
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
 from edgesearch.errors import ConfigError, ModelFileError, TrainingError
@@ -49,7 +48,7 @@ class Fitted:
 def fit(
     config: Config,
     dataset: Dataset,
-    spec: ModelSpec,
+    spec: AnySpec,
     checkpoint: Path,
     on_epoch: Callable[[Row], None],
     start: dict[str, Tensor] | None = None,
