@@ -276,6 +276,16 @@ def test_groups_of_the_configuration_can_be_searched(tmp_path: Path) -> None:
     assert proposals[1].reset_after is True
 
 
+@pytest.mark.parametrize("cell", ["fastrnn", "lstm", "lenet5", "dscnn"])
+def test_every_cell_can_be_searched_in_the_space_of_all(tmp_path: Path, cell: str) -> None:
+    found = study(tmp_path, f"cell={cell}", "search.study=any")
+    claim = claimed(found)
+    assert claim.proposal.config.cell.name == cell
+    line = found.configurations.command(claim.proposal.config, claim.params)
+    assert "cell.update_nonlinearity=" in line
+    assert ("cell.gate_nonlinearity=null" in line) == (cell != "lstm")
+
+
 def test_the_password_of_a_storage_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in storage_module.shown("postgresql+psycopg://me:secret@host/db")
     monkeypatch.setattr(storage_module, "_FIRST_STARTS", 1)

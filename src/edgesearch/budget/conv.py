@@ -1,6 +1,7 @@
 """Flash, RAM and MACs of a convolutional network in closed form, as float32 and as its integer program.
 
-The program keeps the window, every layer's map and the logits; its dense matrices may be sparse, its kernels are not.
+The program keeps the window, the maps that a layer reads and writes, and the logits. Its dense matrices may be sparse,
+its kernels are not.
 """
 
 from edgesearch.budget.storage import FLOAT32, Size, Widths, stored
@@ -23,8 +24,9 @@ def conv_size(spec: ConvSpec, widths: Widths) -> Size:
     for stage in spec.stages:
         if stage.weighs:
             flash += _weights(stage, widths.weight_bits) + 2 * stage.outputs
-    ram = 2 * spec.classes + 4 + activation * (spec.input_size + 2 * _window(spec))
-    ram += activation * sum(stage.size for stage in spec.stages[:-1])
+    ram = 2 * spec.classes + 4 + activation * (spec.input_size + _window(spec))
+    maps = [_even(activation * size) for size in (_window(spec), *(stage.size for stage in spec.stages[:-1]))]
+    ram += max(map(sum, zip(maps, [*maps[1:], 0], strict=True)))
     return Size(flash, ram, conv_macs(spec) + _window(spec))
 
 
@@ -37,6 +39,10 @@ def conv_macs(spec: ConvSpec) -> int:
             high, wide = stage.places
             total += tensor.nonzeros * high * wide
     return total
+
+
+def _even(size: int) -> int:
+    return size + size % 2
 
 
 def _window(spec: ConvSpec) -> int:

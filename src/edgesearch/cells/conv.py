@@ -148,7 +148,7 @@ def _dscnn(spec: ConvSpec) -> Iterator[Stage]:
     """The first convolution halves the map, both ways where it is large enough, with a kernel long in time."""
     kernel = (min(10, spec.steps), min(4, spec.input_size))
     stride = (2 if spec.steps > 8 else 1, 2 if spec.input_size > 8 else 1)
-    first = Geometry(1, spec.steps, spec.input_size, kernel, stride, (kernel[0] // 2, kernel[1] // 2))
+    first = Geometry(1, spec.steps, spec.input_size, kernel, stride, ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2))
     yield Stage("K0", "conv", first, spec.channels, relu=True, normalised=True)
     extents = first.places
     for number in range(1, spec.blocks + 1):

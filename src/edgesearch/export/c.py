@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesearch.errors import ConfigError
-from edgesearch.export.layout import Layout, Loop, container_bits, layout, ram_bytes
+from edgesearch.export.layout import Layout, Loop, container_bits, layout, ram_bytes, shared
 from edgesearch.export.sliding import convolution, pooling
 from edgesearch.export.text import HEADER, MAKEFILE, PRELUDE, SELFTEST, TAIL, WINDOW_STEP, readme
 from edgesearch.numerics.approximation import Table
@@ -133,6 +133,7 @@ class _Printer:
     def __init__(self, program: IntegerProgram) -> None:
         self.program = program
         self.layout: Layout = layout(program)
+        self.shared = shared(program, self.layout)
         self._number = {o.out: k for k, o in enumerate((*program.step, *program.head))}
         self._table = {out: f"{t.function}_{set_of(program.tables).index(t)}" for out, t in program.tables.items()}
 
@@ -195,9 +196,15 @@ class _Printer:
     def loops(self, loops: list[Loop]) -> Iterator[str]:
         """The statements of a step or of the head."""
         local = sorted({name for loop in loops for name in loop.gives} & self.layout.arrays - {self.program.logits})
+        if self.shared.offsets.keys() & set(local):
+            yield f"  int16_t memory_[{self.shared.size // 2}];"
         for name in local:
             value = self.program.values[name]
-            yield f"  {c_type(value.format)} {name}[{value.size}];"
+            kind = c_type(value.format)
+            if name in self.shared.offsets:
+                yield f"  {kind} *const {name} = ({kind} *)(memory_ + {self.shared.offsets[name] // 2});"
+            else:
+                yield f"  {kind} {name}[{value.size}];"
         yield "  int i;"
         for loop in loops:
             yield from self._slide(loop) if loop.slides else self._loop(loop)

@@ -87,12 +87,40 @@ def _own_unit_only(program: IntegerProgram, loops: list[Loop], state: str) -> bo
     return not (whole or late or shared) and len(readers) == 1 and source in readers[0].gives
 
 
+@dataclass(frozen=True)
+class Shared:
+    """Arrays of the head that live in one piece of memory: where each begins, and how long it is, in bytes."""
+
+    offsets: dict[str, int]
+    size: int
+
+
+def shared(program: IntegerProgram, plan: Layout) -> Shared:
+    """Let the arrays of a chain of layers take turns at the two ends of one piece of memory.
+
+    Each array is read by the loop after the one that makes it and no later, so that only two are needed at once. A head
+    that is no such chain has an array of its own for each value.
+    """
+    made = [(number, o.out) for number, loop in enumerate(plan.head) for o in loop.operations if o.out in plan.arrays]
+    names = [name for _, name in made if name != program.logits]
+    for number, name in made:
+        readers = [k for k, loop in enumerate(plan.head) if any(name in o.reads for o in loop.operations)]
+        following = [k for k, other in made if k > number and other != name]
+        if name in names and following and max(readers, default=0) > min(following):
+            return Shared({}, 0)
+    sizes = [value_bytes_in_ram(program, name) + value_bytes_in_ram(program, name) % 2 for name in names]
+    size = max(map(sum, zip(sizes, [*sizes[1:], 0], strict=False)), default=0)
+    return Shared({name: 0 if k % 2 == 0 else size - sizes[k] for k, name in enumerate(names)}, size)
+
+
 def ram_bytes(program: IntegerProgram) -> int:
     """Return the bytes that one inference needs: states, one frame, arrays of a step, logits."""
     plan = layout(program)
-    names = {"input", *program.states, *plan.arrays}
+    together = shared(program, plan)
+    names = {"input", *program.states, *plan.arrays} - together.offsets.keys()
     window = program.steps * program.inputs * container_bits(program.values["input"].format.bits) // 8
-    return sum(value_bytes_in_ram(program, name) for name in names) + (window + 4 if program.reads_window else 0)
+    alone = sum(value_bytes_in_ram(program, name) for name in names)
+    return alone + together.size + (window + 4 if program.reads_window else 0)
 
 
 def value_bytes_in_ram(program: IntegerProgram, name: str) -> int:

@@ -31,7 +31,9 @@ def convolution(program: IntegerProgram, operation: Convolve, source: str, kind:
         yield f"      sum_ *= ({kind}){1 << align};"
     if operation.bias is not None:
         shift = common - program.format(operation.bias).fraction
-        yield f"      sum_ += ({kind}){operation.bias}[oc_] * ({kind}){1 << shift};"
+        numbers = program.constants[operation.bias].integers
+        bias = f"{operation.bias}[oc_]" if numbers.size > 1 else f"({int(numbers[0])})"  # (which has no array)
+        yield f"      sum_ += ({kind}){bias} * ({kind}){1 << shift};"
 
 
 def pooling(program: IntegerProgram, operation: Pool, source: str, kind: str) -> Iterator[str]:

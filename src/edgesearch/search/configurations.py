@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edgesearch.budget import Size, Widths, excess, model_size
 from edgesearch.cells.classifier import AnySpec
@@ -72,12 +73,11 @@ class Configurations:
     def command(self, config: Config, params: Params) -> str:
         """Return the command that trains a trial's configuration again, on its own and without a budget."""
         kept = [o for o in self._overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in _NOT_REBUILT]
-        own = [f"{name}={getattr(config.cell, name)}" for name in ("wRank", "uRank", "gate_nonlinearity")]
-        told = {f"cell.{line.split('=')[0]}": line.split("=")[1] for line in own}
-        values = {key: told.get(key, _text(value)) for key, value in params.items()}
+        values = {key: _text(_now(config, key)) for key in params if key not in self.space.groups}
+        values = {key: str(params[key]) for key in self.space.groups} | values
         values |= {f"quant.{name}": str(getattr(config.quant, name)) for name in ("weight_bits", "activation_bits")}
         base = [o for o in kept if o.split("=")[0] not in values]
-        return " ".join(["python -m edgesearch", *base, *(f"{k}={_null(v)}" for k, v in values.items())])
+        return " ".join(["python -m edgesearch", *base, *(f"{key}={value}" for key, value in values.items())])
 
     def rebuilt(self, config: Config) -> Path:
         """Return the run folder of that command."""
@@ -88,7 +88,7 @@ class Configurations:
         base = self._group_base(tuple(params[name] for name in self.space.groups))
         config = copy.deepcopy(base)
         for key, value in params.items():
-            if key not in self.space.groups and not _without_gate(base, key):
+            if key not in self.space.groups and key not in _absent(base):
                 assign(config, key, value)
         check(config)
         return config
@@ -118,8 +118,12 @@ def size_at(proposal: Proposal, weight_bits: int, activation_bits: int) -> Size:
     return model_size(proposal.spec, Widths(weight_bits, activation_bits, proposal.config.quant.function_error))
 
 
-def _without_gate(base: Config, key: str) -> bool:
-    return base.cell.name == "fastrnn" and key == "cell.gate_nonlinearity"
+def _absent(base: Config) -> tuple[str, ...]:
+    """Keys that the cell has not: a space may name them for the sake of others."""
+    if base.cell.channels is not None:
+        return ("cell.wRank", "cell.uRank", "cell.gate_nonlinearity", "cell.update_nonlinearity")
+    gate = ("cell.gate_nonlinearity",) if base.cell.name == "fastrnn" else ()
+    return ("cell.channels", *gate)
 
 
 def _useful_rank(config: Config, dataset: Dataset, name: str) -> int | None:
@@ -137,9 +141,14 @@ def _useful_rank(config: Config, dataset: Dataset, name: str) -> int | None:
     return rank if parameters < spec_for(replace(config, cell=full), dataset).parameters else None
 
 
+def _now(config: Config, key: str) -> Value:
+    """What a key has become: a rank that saves nothing is null."""
+    node: Any = config
+    for name in key.split("."):
+        node = getattr(node, name)
+    value: Value = node
+    return value
+
+
 def _text(value: Value) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _null(text: str) -> str:
-    return "null" if text == "None" else text
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
