@@ -95,4 +95,5 @@ def classifier_spec(
         blocks=cell.num_layers,
         dropout=cell.dropout,
         sparsity=schedule.sparsity if cell.name == "lenet5" else 0.0,
+        kept=tuple(sorted((cell.kept or {}).items())),
     )

@@ -90,6 +90,7 @@ class ConvSpec:
         blocks: depthwise-separable blocks of dscnn.
         dropout: before dense layers.
         sparsity: of lenet5's first dense layer, which has most of the weights.
+        kept: kernels or units of the layers that pruning has made smaller.
     """
 
     cell: str
@@ -101,12 +102,29 @@ class ConvSpec:
     blocks: int = 4
     dropout: float = 0.0
     sparsity: float = 0.0
+    kept: tuple[tuple[str, int], ...] = ()
 
     bidirectional = False
 
     def __post_init__(self) -> None:
         if self.cell not in CONVOLUTIONAL:
             raise ConfigError(f"cell must be one of {', '.join(CONVOLUTIONAL)}, got {self.cell}; set cell=lenet5")
+        unknown = dict(self.kept).keys() - set(self.prunable)
+        if unknown:
+            raise ConfigError(
+                f"cell.kept must name layers of {self.cell}, got {min(unknown)}; it has {', '.join(self.prunable)}"
+            )
+
+    @property
+    def prunable(self) -> tuple[str, ...]:
+        """The layers whose kernels or units can be removed; a depthwise layer follows the one before it."""
+        if self.cell == "lenet5":
+            return ("K1", "K2", "F1")
+        return tuple(f"K{number}" for number in range(self.blocks + 1))
+
+    def width(self, name: str) -> int:
+        """Return the kernels or units of a layer."""
+        return dict(self.kept).get(name, self.hidden_size if name == "F1" else self.channels)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -133,15 +151,15 @@ def _lenet5(spec: ConvSpec) -> Iterator[Stage]:
     channels, extents = 1, (spec.steps, spec.input_size)
     for number in (1, 2):
         geometry = Geometry(channels, *extents, kernel=(3, 3), padding=(1, 1))
-        yield Stage(f"K{number}", "conv", geometry, spec.channels, relu=True)
-        channels = spec.channels
+        channels = spec.width(f"K{number}")
+        yield Stage(f"K{number}", "conv", geometry, channels, relu=True)
         kernel = (min(2, extents[0]), min(2, extents[1]))
         pooled = Geometry(channels, *extents, kernel=kernel, stride=kernel)
         yield Stage(f"P{number}", "pool", pooled, channels)
         extents = pooled.places
     size = channels * extents[0] * extents[1]
-    yield Stage("F1", "dense", _flat(size), spec.hidden_size, relu=True, sparsity=spec.sparsity)
-    yield Stage("F2", "dense", _flat(spec.hidden_size), spec.classes)
+    yield Stage("F1", "dense", _flat(size), spec.width("F1"), relu=True, sparsity=spec.sparsity)
+    yield Stage("F2", "dense", _flat(spec.width("F1")), spec.classes)
 
 
 def _dscnn(spec: ConvSpec) -> Iterator[Stage]:
@@ -149,15 +167,17 @@ def _dscnn(spec: ConvSpec) -> Iterator[Stage]:
     kernel = (min(10, spec.steps), min(4, spec.input_size))
     stride = (2 if spec.steps > 8 else 1, 2 if spec.input_size > 8 else 1)
     first = Geometry(1, spec.steps, spec.input_size, kernel, stride, ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2))
-    yield Stage("K0", "conv", first, spec.channels, relu=True, normalised=True)
+    channels = spec.width("K0")
+    yield Stage("K0", "conv", first, channels, relu=True, normalised=True)
     extents = first.places
     for number in range(1, spec.blocks + 1):
-        deep = Geometry(spec.channels, *extents, kernel=(3, 3), padding=(1, 1))
-        yield Stage(f"D{number}", "conv", deep, spec.channels, groups=spec.channels, relu=True, normalised=True)
-        point = Geometry(spec.channels, *extents, kernel=(1, 1))
-        yield Stage(f"K{number}", "conv", point, spec.channels, relu=True, normalised=True)
-    yield Stage("P", "average", Geometry(spec.channels, *extents, kernel=extents), spec.channels)
-    yield Stage("F", "dense", _flat(spec.channels), spec.classes)
+        deep = Geometry(channels, *extents, kernel=(3, 3), padding=(1, 1))
+        yield Stage(f"D{number}", "conv", deep, channels, groups=channels, relu=True, normalised=True)
+        point = Geometry(channels, *extents, kernel=(1, 1))
+        channels = spec.width(f"K{number}")
+        yield Stage(f"K{number}", "conv", point, channels, relu=True, normalised=True)
+    yield Stage("P", "average", Geometry(channels, *extents, kernel=extents), channels)
+    yield Stage("F", "dense", _flat(channels), spec.classes)
 
 
 def _flat(size: int) -> Geometry:

@@ -110,7 +110,7 @@ class Widths:
     @classmethod
     def of(cls, quant: QuantConfig) -> "Widths":
         """Return the widths that a configuration asks for."""
-        return cls(quant.weight_bits, quant.activation_bits, quant.range, quant.function_error)
+        return cls(quant.weight_bits, quant.activation_bits, quant.range, quant.function_error, dict(quant.named))
 
     def bits(self, graph: Graph, name: str) -> int:
         """Return the bits of a value or constant."""

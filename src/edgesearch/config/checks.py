@@ -43,6 +43,8 @@ def _remedy(rule: Rule) -> str:
 def _convolutional(config: Config) -> str | None:
     cell = config.cell
     if cell.name not in ("lenet5", "dscnn"):
+        if cell.kept is not None:
+            return f"cell.kept belongs to lenet5 and dscnn, got it for cell={cell.name}; set cell.hidden_size instead"
         if cell.channels is None:
             return None
         return (

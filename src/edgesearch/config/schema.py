@@ -13,6 +13,7 @@ from omegaconf import MISSING
 
 NONLINEARITIES = ("sigmoid", "tanh", "relu", "quantSigm", "quantSigm4", "quantTanh")
 RANGES = ("max", "percentile", "error")
+TASKS = ("train", "test", "quantize", "prune", "profile", "finetune", "search", "report", "export", "show")
 BACKENDS = ("auto", "fused", "eager")
 
 
@@ -28,8 +29,9 @@ class Rule:
 
     def broken_by(self, value: Any) -> str | None:
         """Return the part of the rule that `value` breaks, in words, or None."""
-        if isinstance(value, list):
-            return next((broken for broken in map(self.broken_by, value) if broken), None)
+        if isinstance(value, list | dict):
+            values = value.values() if isinstance(value, dict) else value
+            return next((broken for broken in map(self.broken_by, values) if broken), None)
         if self.choices:
             return None if value in self.choices else f"one of {', '.join(self.choices)}"
         if isinstance(value, float) and not math.isfinite(value):
@@ -61,7 +63,7 @@ POSITIVE = Rule(above=0)
 class TaskConfig:
     """What the command does."""
 
-    name: str = key(Rule(choices=("train", "test", "finetune", "search", "report", "export", "show")))
+    name: str = key(Rule(choices=TASKS))
 
 
 @dataclass
@@ -102,6 +104,7 @@ class CellConfig:
     hidden_size: int = key(COUNT)
     num_layers: int = key(COUNT)
     channels: int | None = key(COUNT)
+    kept: dict[str, int] | None = key(COUNT)
     wRank: int | None = key(COUNT)
     uRank: int | None = key(COUNT)
     gate_nonlinearity: str | None = key(Rule(choices=NONLINEARITIES))
@@ -146,13 +149,18 @@ class TrainConfig:
 
 @dataclass
 class QuantConfig:
-    """The integer program: bits of weights, of input, gates and states; how ranges and tables are chosen."""
+    """The integer program: bits of weights, of input, gates and states; how ranges and tables are chosen.
+
+    `named` are bits of single values and constants; `error_margin` is what task=quantize may lose, in points.
+    """
 
     weight_bits: int = key(Rule(at_least=2, at_most=16))
     activation_bits: int = key(Rule(at_least=8, at_most=16))
     range: str = key(Rule(choices=RANGES))
     function_error: float = key(Rule(above=0, at_most=0.1))
     calibration_rows: int = key(COUNT)
+    named: dict[str, int] = key(Rule(at_least=2, at_most=16))
+    error_margin: float = key(NOT_NEGATIVE, machine=True)
 
 
 @dataclass
@@ -173,6 +181,13 @@ class FinetuneConfig:
 
     epochs: int = key(COUNT)
     lr: float = key(POSITIVE)
+
+
+@dataclass
+class PruneConfig:
+    """What task=prune may lose of validation accuracy, in points."""
+
+    error_margin: float = key(NOT_NEGATIVE)
 
 
 @dataclass
@@ -220,6 +235,8 @@ class Config:
 
     seed: int = key(Rule(at_least=0, below=2**31))
     run: str | None = key(machine=True)
+    quantization: str | None = key(machine=True)
+    pruning: str | None = key(machine=True)
     study: str | None = key(machine=True)
     pick: str = key(machine=True)
     outputs_dir: str = key(machine=True)
@@ -232,6 +249,7 @@ class Config:
     quant: QuantConfig = key()
     budget: BudgetConfig = key()
     finetune: FinetuneConfig = key(machine=True)
+    prune: PruneConfig = key(machine=True)
     search: SearchConfig = key(machine=True)
     export: ExportConfig = key(machine=True)
     logger: LoggerConfig = key(machine=True)
