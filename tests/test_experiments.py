@@ -18,7 +18,7 @@ SEARCHES = [recipe for recipe in RECIPES if recipe.endswith("_search")]
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(SEARCHES)))
 def test_a_recipe_trains(tmp_path: Path, data_folder: Path, recipe: str) -> None:
-    small = ("train.epochs=1", f"outputs_dir={tmp_path}", "progress=false")
+    small = ("task=train", "train.epochs=1", f"outputs_dir={tmp_path}", "progress=false")
     record = train(composed(f"experiment={recipe}", *small))
     assert record["status"] == "finished"
     (stored,) = tmp_path.glob("*/*/*/record.json")

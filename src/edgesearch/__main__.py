@@ -30,7 +30,8 @@ CONF = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1] / "conf"
 def _app(tree: DictConfig) -> None:
     try:
         record = _run(typed_config(tree))
-        _points.append((list(HydraConfig.get().overrides.task), record))
+        if "sizes" in record:  # (a study's summary is no run)
+            _points.append((list(HydraConfig.get().overrides.task), record))
     except (EdgesearchError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
@@ -65,6 +66,7 @@ def _flags(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run the command; errors made on purpose become one line on standard error and an exit code."""
     warnings.showwarning = _show_warning
+    _points.clear()
     if "--version" in sys.argv:
         print(f"edgesearch {version('edgesearch')}")
         return

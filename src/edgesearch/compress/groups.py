@@ -10,7 +10,7 @@ from edgesearch.compress.program import compile_program
 from edgesearch.numerics.format import Format
 from edgesearch.numerics.program import IntegerProgram
 
-WEIGHT_WIDTHS = (16, 8, 4, 3, 2)
+WEIGHT_WIDTHS = (16, 8, 4, 2)  # (3 bits are stored in 4)
 VALUE_WIDTHS = (16, 8)
 _START = 16
 

@@ -66,7 +66,12 @@ def scores(spec: AnySpec, weights: Weights) -> dict[str, Tensor]:
 
 
 def pruned_spec(spec: AnySpec, structure: Structure) -> AnySpec:
-    """Return the spec of the smaller model."""
+    """Return the spec of the smaller model.
+
+    Raises:
+        ConfigError: the structure is of another model.
+    """
+    _check(spec, structure)
     if isinstance(spec, ConvSpec):
         kept = dict(spec.kept) | {name: len(units) for name, units in structure.kept.items()}
         return replace(spec, kept=tuple(sorted(kept.items())))
@@ -108,6 +113,11 @@ def masked_weights(spec: AnySpec, weights: Weights, structure: Structure) -> Wei
 
 def _check(spec: AnySpec, structure: Structure) -> None:
     full = whole(spec).kept
+    if isinstance(spec, ModelSpec) and HIDDEN not in structure.kept:
+        raise ConfigError(
+            f"the pruning must be one of this model, got layer {min(structure.kept, default='none')} of "
+            "another; run task=prune again"
+        )
     for layer, units in structure.kept.items():
         if layer not in full or not set(units) <= set(full[layer]) or not units or len(set(units)) != len(units):
             raise ConfigError(

@@ -152,11 +152,19 @@ def _firmware(config: Config) -> str | None:
 
 def _run_folder(config: Config) -> str | None:
     task = config.task.name
-    takes_run = task not in ("train", "search", "report")
+    takes_run = task not in ("train", "compress", "search", "report")
     if not takes_run and config.run is not None:
         return f"run names a finished run, which task={task} does not take, got run={config.run}; set task=test"
     if takes_run and config.run is None and not (task == "export" and config.study is not None):
         return f"task={task} needs the folder of a finished run, got run=null; set run=outputs/DATA/CELL/HASH"
+    return None
+
+
+def _files(config: Config) -> str | None:
+    task = config.task.name
+    takers = ("test", "quantize", "prune", "profile", "finetune")
+    if (config.quantization or config.pruning) and task not in takers:
+        return f"{', '.join(takers)} take quantization and pruning, got task={task}; leave them out"
     return None
 
 
@@ -197,6 +205,7 @@ _CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
     _features,
     _firmware,
     _run_folder,
+    _files,
     _study,
     _search,
 )

@@ -13,7 +13,9 @@ from omegaconf import MISSING
 
 NONLINEARITIES = ("sigmoid", "tanh", "relu", "quantSigm", "quantSigm4", "quantTanh")
 RANGES = ("max", "percentile", "error")
-TASKS = ("train", "test", "quantize", "prune", "profile", "finetune", "search", "report", "export", "show")
+TASKS = (
+    "train", "test", "quantize", "prune", "profile", "finetune", "compress", "search", "report", "export", "show"
+)  # fmt: skip
 BACKENDS = ("auto", "fused", "eager")
 
 

@@ -184,7 +184,8 @@ class _Printer:
 
     def _dot_key(self, operation: Affine, matrix: str, vector: str) -> tuple[str, int, str, str, str]:
         constant = self.program.constants[matrix]
-        index = f"uint{8 * index_bytes(constant.integers.shape[1])}_t"
+        listed = constant.encoding == "index"
+        index = f"uint{8 * index_bytes(constant.integers.shape[1])}_t" if listed else ""
         x = c_type(self.program.format(vector))
         return constant.encoding, stored_bits(constant.format), x, self._sum(operation), index
 
@@ -344,7 +345,7 @@ def _scaled(text: str, kind: str, align: int) -> str:
 
 
 def _dot_name(encoding: str, bits: int, x: str, kind: str, index: str) -> str:
-    where = "" if encoding == "dense" else f"_{index.removesuffix('_t')}"
+    where = f"_{index.removesuffix('_t')}" if index else ""
     return f"dot_{encoding}_{bits}_{x.removesuffix('_t')}_{kind.removesuffix('_t')}{where}"
 
 

@@ -104,7 +104,8 @@ class Compiled:
     """A program built as one variant, callable on integers x (T, N, D).
 
     Raises:
-        ToolError: the compiler failed.
+        ToolError: the compiler cannot build with these flags here.
+        DifferenceError: the exported C is no C.
     """
 
     def __init__(self, program: IntegerProgram, variant: Variant, folder: Path) -> None:
@@ -119,7 +120,8 @@ class Compiled:
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ToolError(f"{variant.name} must compile the exported C, got: {_first_error(done.stderr)}")
+            kind_of_error = DifferenceError if "model.c:" in done.stderr else ToolError
+            raise kind_of_error(f"{variant.name} must compile the exported C, got: {_first_error(done.stderr)}")
 
     def __call__(self, x: Ints) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Return the trace (N, values of a window) and the answers (N,)."""

@@ -22,10 +22,14 @@ class Evaluation:
 def evaluate(model: nn.Module, x: Tensor, y: Tensor, classes: int) -> Evaluation:
     """Return what `model` makes of sequences x (T, N, D) with labels y (N,)."""
     model.eval()
-    metric = MulticlassConfusionMatrix(classes).to(x.device)
-    for rows in torch.split(torch.arange(len(y)), _ROWS):
-        metric.update(model(x[:, rows]), y[rows])
-    confusion = [[int(count) for count in row] for row in metric.compute().tolist()]
+    answers = [model(x[:, rows]).argmax(dim=1) for rows in torch.split(torch.arange(len(y)), _ROWS)]
+    return confusion_of(torch.cat(answers), y, classes)
+
+
+def confusion_of(answers: Tensor, y: Tensor, classes: int) -> Evaluation:
+    """Return what answers (N,) are worth against labels y (N,)."""
+    found = MulticlassConfusionMatrix(classes).to(y.device)(answers, y)
+    confusion = [[int(count) for count in row] for row in found.tolist()]
     correct = [row[label] for label, row in enumerate(confusion)]
     totals = [sum(row) for row in confusion]
     per_class = [hit / total if total else None for hit, total in zip(correct, totals, strict=True)]

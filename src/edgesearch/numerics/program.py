@@ -262,7 +262,11 @@ class IntegerProgram:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one window: non-zero weights and products of two operands."""
-        return self.steps * sum(map(self._macs, self.step)) + sum(map(self._macs, self.head))
+        return sum(map(self.operation_macs, (*self.step, *self.head)))
+
+    def operation_macs(self, operation: Operation) -> int:
+        """Multiply-accumulates of an operation in one window, over all its steps."""
+        return self._macs(operation) * (self.steps if operation in self.step else 1)
 
     def _macs(self, operation: Operation) -> int:
         if isinstance(operation, Affine):

@@ -5,18 +5,15 @@ import hashlib
 import json
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 
-from edgesearch.budget import Widths
-from edgesearch.cells.classifier import build_classifier
 from edgesearch.config import Config, FinetuneConfig
-from edgesearch.data import load_dataset, source_digest
-from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
-from edgesearch.pipeline.show import finished_run
-from edgesearch.pipeline.train import spec_for, to_all
+from edgesearch.pipeline.train import to_all
+from edgesearch.pipeline.variant import Variant, load_variant, needs_program, read_structure
 from edgesearch.report.loggers import open_loggers
 from edgesearch.report.progress import TrainingProgress
 from edgesearch.report.record import Record, write_record
@@ -25,25 +22,26 @@ from edgesearch.training.fit import Fitted, fit
 
 
 def finetune(config: Config) -> Record:
-    """Train the run that `config.run` names for `finetune.epochs` more, quantised as `quant` says; zeros stay zero.
+    """Train the run that `config.run` names for `finetune.epochs` more, in the program's numbers; zeros stay zero.
 
-    The result has a folder of its own, RUN/finetune/HASH. Its record holds the accuracies before, at the same widths,
-    under `before`.
+    The widths are those of `config.quantization`, or else of `quant`; what `config.pruning` has removed stays away. The
+    result has a folder of its own, RUN/finetune/HASH. Its record holds the accuracies before, at the same widths, under
+    `before`.
 
     Raises:
-        ModelFileError: no finished run there, or its data have changed.
+        ModelFileError: no finished run there, its data have changed, or a file that is not of its kind.
     """
-    run, record = finished_run(config)
-    if run.config().cell.bidirectional:
-        raise ConfigError(
-            "a bidirectional run has no integer program to be tuned for; train with cell.bidirectional=false"
-        )
-    folder = RunFolder(run.path / "finetune" / _digest(config))
+    variant = load_variant(config)
+    needs_program(variant)
+    named = variant.config.quant.named
+    variant.config.quant = copy.deepcopy(config.quant)
+    variant.config.quant.named |= named
+    folder = RunFolder(variant.folder.path / "finetune" / _digest(config, variant))
     done = folder.finished()
     console = Console()
     if done is None:
         with folder.locked():
-            done = folder.finished() or _finetuned(config, run, record, folder)
+            done = folder.finished() or _finetuned(config, variant, folder)
     else:
         console.print(f"finished before, nothing to train: {folder.path}")
     console.print(summary(done, str(folder.path)))
@@ -58,27 +56,20 @@ def tuned_config(config: Config, settings: FinetuneConfig) -> Config:
     return tuned
 
 
-def _digest(config: Config) -> str:
-    text = json.dumps([asdict(config.quant), asdict(config.finetune)])
+def _digest(config: Config, variant: Variant) -> str:
+    pruned = None if config.pruning is None else asdict(read_structure(Path(config.pruning)))
+    text = json.dumps([asdict(variant.config.quant), asdict(config.finetune), pruned])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _finetuned(config: Config, run: RunFolder, record: Record, folder: RunFolder) -> Record:
+def _finetuned(config: Config, variant: Variant, folder: RunFolder) -> Record:
     started = time.monotonic()
-    stored = run.config()
-    stored.data.path = config.data.path or stored.data.path
-    stored.quant = config.quant
-    if source_digest(stored.data) != record["data"]["content"]:
-        raise ModelFileError(f"the run was trained on other content than {stored.data.path} holds now; train it again")
-    dataset = load_dataset(stored.data)
-    spec = spec_for(stored, dataset)
-    model = build_classifier(spec)
-    run.load_best(model)
-    start = model.state_dict()
-    tuned = tuned_config(stored, config.finetune)
+    dataset, spec, start, record = variant.dataset, variant.spec, variant.weights, variant.record
+    tuned = tuned_config(variant.config, config.finetune)
     folder.write_config(tuned)
-    before = measured(stored, dataset, spec, Fitted(start, record["epoch"], [], None, 0.0, {}), folder, keep=False)
-    title = f"fine-tuning {spec.cell} on {dataset.name}, {Widths.of(config.quant).label}"
+    as_it_was = Fitted(start, record["epoch"], [], None, 0.0, {})
+    before = measured(variant.config, dataset, spec, as_it_was, folder, keep=False)
+    title = f"fine-tuning {spec.cell} on {dataset.name}"
     metrics = open_loggers(tuned, folder.path)
     with TrainingProgress(title, tuned.train.epochs, config.progress) as progress:
         fitted = fit(tuned, dataset, spec, folder.checkpoints / "last.ckpt", to_all([progress, *metrics]), start)

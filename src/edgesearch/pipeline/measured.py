@@ -107,7 +107,7 @@ def _add_program(
     exceeded = over_budget(Size(program.flash_bytes, ram_bytes(program), program.macs), config.budget)
     if exceeded:
         warnings.warn(f"the program exceeds its budget: {', '.join(exceeded)}", EdgesearchWarning, stacklevel=2)
-    record["sizes"][f"{config.quant.weight_bits}-bit"] = size
+    record["sizes"]["mixed widths" if config.quant.named else f"{config.quant.weight_bits}-bit"] = size
     record["formats"] = {name: str(chosen) for name, chosen in compiled.formats.items()}
     record["encodings"] = {n: c.encoding for n, c in program.constants.items() if c.integers.ndim == 2}
     record["saturations"] = {name: [int(n) for n in counts] for name, counts in found.saturations.items()}

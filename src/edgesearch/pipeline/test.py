@@ -2,6 +2,7 @@
 
 import warnings
 
+import torch
 from rich.console import Console
 
 from edgesearch.cells.classifier import AnyClassifier, build_classifier
@@ -9,12 +10,15 @@ from edgesearch.config import Config
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.data.batches import tensors
 from edgesearch.errors import DifferenceError, EdgesearchWarning, ModelFileError, ToolError
-from edgesearch.measure import evaluate
+from edgesearch.export.layout import ram_bytes
+from edgesearch.measure import confusion_of, evaluate
 from edgesearch.measure.compiled import variants
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.program import compiled_accuracy, fake_quant_accuracy, outcome, recompiled
 from edgesearch.pipeline.show import finished_run
 from edgesearch.pipeline.train import spec_for
+from edgesearch.pipeline.variant import load_variant, needs_program
+from edgesearch.report.compression import metrics
 from edgesearch.report.record import Record
 from edgesearch.report.tables import confusion, summary
 
@@ -24,12 +28,15 @@ TOLERANCE = 0.005  # backends and processors round differently, which moves a ha
 def test(config: Config) -> Record:
     """Load the run that `config.run` names, measure its test accuracy and print it with the confusion matrix.
 
-    The data set, cell and seed are the run's own; of the command line only `data.path` counts.
+    The data set, cell and seed are the run's own; of the command line only `data.path`, `quantization` and `pruning`
+    count. With one of these the model is what they make of it.
 
     Raises:
         ModelFileError: no finished run there, damaged weights, or another test accuracy than recorded.
         DifferenceError: the interpreter and a compiled variant differ in any operation.
     """
+    if config.quantization is not None or config.pruning is not None:
+        return _variant(config)
     folder, record = finished_run(config)
     stored = folder.config()
     stored.data.path = config.data.path or stored.data.path
@@ -50,6 +57,30 @@ def test(config: Config) -> Record:
     console = Console()
     console.print(confusion(record))
     console.print(summary(record, str(folder.path)))
+    return record
+
+
+def _variant(config: Config) -> Record:
+    """Measure a run with a quantisation, a pruning or both on it: in floats, as integers and as C."""
+    variant = load_variant(config)
+    needs_program(variant)
+    dataset, compiled = variant.dataset, variant.compiled()
+    answers = outcome(compiled.program, dataset.test).answers
+    matrix = confusion_of(torch.from_numpy(answers), torch.from_numpy(dataset.test.y), dataset.classes)
+    record = variant.record | {"confusion": matrix.confusion, "per_class_accuracy": matrix.per_class}
+    accuracies = {
+        "float": variant.evaluated(on_test=True).accuracy,
+        "fake_quant": fake_quant_accuracy(compiled, dataset.test, variant.config.quant.function_error),
+        "integer": matrix.accuracy,
+    }
+    found: dict[str, float] = {}
+    try:
+        found = compiled_accuracy(compiled.program, dataset.test, variants())
+    except ToolError as error:
+        warnings.warn(f"the program's C was not run: {error}", EdgesearchWarning, stacklevel=2)
+    console = Console()
+    console.print(confusion(record))
+    console.print(metrics(variant.label, accuracies | found, compiled.program.flash_bytes, ram_bytes(compiled.program)))
     return record
 
 
