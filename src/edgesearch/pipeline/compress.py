@@ -19,7 +19,7 @@ from edgesearch.report.record import Record
 def compress(config: Config) -> Record:
     """Run the chain with one command; each step prints its table. Return the record of the fine-tuned program.
 
-    The pruning is found first, on the float model, and the widths on the pruned one.
+    The widths are found first, and then what can be removed of the quantised model.
 
     Raises:
         EdgesearchError: as the steps do.
@@ -27,10 +27,10 @@ def compress(config: Config) -> Record:
     train(config)
     run = RunFolder.of(config, source_digest(config.data)).path
     alone = replace(config, run=str(run))
-    prune(alone)
-    pruned = replace(alone, pruning=str(run / PRUNING))
-    quantize(pruned)
-    both = replace(pruned, quantization=str(run / QUANTIZATION))
+    quantize(alone)
+    quantized = replace(alone, quantization=str(run / QUANTIZATION))
+    prune(quantized)
+    both = replace(quantized, pruning=str(run / PRUNING))
     profile(both)
     record = finetune(both)
     test(replace(alone, run=str(Path(run) / "finetune" / record["config_hash"])))
