@@ -52,8 +52,8 @@ def ours(folder: Path, overrides: Sequence[str]) -> tuple[Pairs, float, float]:
     study = Study(config, configurations, open_ledger(config, default_url(folder), wanted), alone=True)
     configurations.dataset(config.data)
     inside, started = 0.0, time.monotonic()
-    while (claim := study.claim(None)) is not None:
-        result = train_trial(study, claim, folder, lambda row: None, Limit(None, None))
+    while (claim := study.claim()) is not None:
+        result = train_trial(study, claim, folder, lambda row: None, Limit(None))
         inside += 0.0 if result is None else result.seconds
     seconds = time.monotonic() - started
     return [(p.flash_bytes, p.val_accuracy) for _, p in study.fitting()], inside, seconds
@@ -125,10 +125,10 @@ def _fill(folder: Path, overrides: Sequence[str], count: int) -> None:
     first = None
     for _ in range(count):
         study.config = replace(config, search=replace(config.search, n_trials=count + 1, name="random"))
-        claim = study.claim(None)
+        claim = study.claim()
         assert claim is not None
         if first is None:
-            first = train_trial(study, claim, folder, lambda row: None, Limit(None, None))
+            first = train_trial(study, claim, folder, lambda row: None, Limit(None))
             weights = {"FC": torch.zeros(32, 10)}
             continue
         made = replace(first, number=claim.number, params=claim.params, identity=claim.proposal.identity)

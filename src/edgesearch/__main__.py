@@ -70,6 +70,9 @@ def main() -> None:
     if "--version" in sys.argv:
         print(f"edgesearch {version('edgesearch')}")
         return
+    if {"-m", "--multirun"} & set(sys.argv) and any("search.storage=" in argument for argument in sys.argv):
+        _say("a storage is given to one search at a time, as Hydra writes down what -m was given; leave -m out")
+        sys.exit(2)
     # Hydra takes overrides in one piece, after its own flags
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -81,7 +84,7 @@ def main() -> None:
     except (EdgesearchError, OSError, ValueError, HydraException, OmegaConfBaseException) as error:
         _exit(error)
     except KeyboardInterrupt as interrupt:
-        _say(f"interrupted; {interrupt or 'the same command goes on from the last checkpoint'}")
+        _say(f"interrupted; {str(interrupt) or 'the same command goes on from the last checkpoint'}")
         sys.exit(130)
     finally:
         if len(_points) > 1:

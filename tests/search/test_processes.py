@@ -109,14 +109,16 @@ def test_time_ends_a_search(tmp_path: Path) -> None:
 
 
 def test_workers_share_a_study_and_outlive_each_other(tmp_path: Path) -> None:
-    options = ("search.n_trials=10", "train.epochs=25", "search.workers=3", "search.pruner=none")
+    options = ("search.n_trials=16", "train.epochs=40", "search.workers=3", "search.pruner=none")
     process = start(tmp_path, *options)
-    wait_for(local(tmp_path), 2, process)
+    until = time.monotonic() + 120
+    while len({t.user_attrs.get("owner") for t in trials(local(tmp_path))} - {None}) < 3 and time.monotonic() < until:
+        time.sleep(0.1)
     os.kill(children(process)[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert "a worker was killed by signal 9; the others did its work" in errors
-    check_finished(local(tmp_path), 10)
+    check_finished(local(tmp_path), 16)
     owners = {t.user_attrs["owner"] for t in trials(local(tmp_path)) if t.user_attrs.get(KIND) == "trained"}
     assert len(owners) >= 2
 

@@ -65,7 +65,7 @@ def test_a_model_stands_where_it_adds_most_to_the_front() -> None:
 
 def test_every_width_is_priced_as_the_closed_form_says(tmp_path: Path) -> None:
     found: Study = study(tmp_path, "search.space.schedule=null", "schedule=dense", "search.weight_bits=[2,4,8]")
-    claim = found.claim(None)
+    claim = found.claim()
     assert claim is not None
     from edgesearch.cells.classifier import build_classifier
 
@@ -95,7 +95,7 @@ def test_what_may_come_back_is_tuned_first() -> None:
     whole = candidates(pairs, 3, UNLIMITED, "pareto")
     assert [c.point.flash_bytes for c in whole] == sorted((c.point.flash_bytes for c in whole), reverse=True)
     assert whole[0].point.flash_bytes == 1800
-    assert len({c.key for c in whole}) == len(whole) == 3
+    assert len({c.point for c in whole}) == len(whole) == 3
     assert candidates(pairs, 0, UNLIMITED, "accuracy") == []
     assert candidates([(t, replace(p, tuned=True)) for t, p in pairs], 3, UNLIMITED, "accuracy") == []
 

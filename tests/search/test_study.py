@@ -10,6 +10,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from edgesearch.config import config_hash
 from edgesearch.errors import ConfigError, StorageError
 from edgesearch.search import storage as storage_module
 from edgesearch.search.ledger import KIND
@@ -17,6 +18,8 @@ from edgesearch.search.programs import Point
 from edgesearch.search.storage import OWNER
 from edgesearch.search.study import Claim, Study, load_ledger
 from edgesearch.search.trained import Trained, unpack
+from edgesearch.search.trial import Limit
+from tests.conftest import composed
 from tests.search.helpers import space, study
 
 WEIGHTS = {"FC": torch.arange(6.0).reshape(2, 3)}
@@ -38,7 +41,7 @@ def result(claim: Claim, accuracy: float = 0.9, flash: int = 500) -> Trained:
 
 
 def claimed(found: Study) -> Claim:
-    claim = found.claim(None)
+    claim = found.claim()
     assert claim is not None
     return claim
 
@@ -66,7 +69,7 @@ def test_a_result_comes_back_from_the_storage(tmp_path: Path) -> None:
 def test_what_cannot_fit_is_a_constraint_and_never_a_training(tmp_path: Path) -> None:
     found = study(tmp_path, "budget.flash_bytes=250", "search.n_trials=4", "search=random")
     numbers = [finish(found).number for _ in range(4)]
-    assert found.claim(None) is None
+    assert found.claim() is None
     trials = found.ledger.trials()
     refused = [t for t in trials if t.user_attrs[KIND] == "infeasible"]
     assert refused, "the space should hold models that are too large"
@@ -83,7 +86,7 @@ def test_what_cannot_fit_is_a_constraint_and_never_a_training(tmp_path: Path) ->
 def test_a_space_in_which_nothing_fits_is_one_line(tmp_path: Path) -> None:
     found = study(tmp_path, "budget.flash_bytes=40")
     with pytest.raises(ConfigError, match="configurations that fit, got none"):
-        found.claim(None)
+        found.claim()
 
 
 def test_a_rank_that_saves_nothing_is_the_full_rank(tmp_path: Path) -> None:
@@ -96,7 +99,7 @@ def test_a_rank_that_saves_nothing_is_the_full_rank(tmp_path: Path) -> None:
 def test_the_same_training_is_not_done_twice(tmp_path: Path) -> None:
     found = study(tmp_path, *space("{cell:{hidden_size:'choice(4,8)'}}"), "search=random", "search.n_trials=5")
     assert {finish(found, accuracy).params["cell.hidden_size"] for accuracy in (0.8, 0.9)} == {4, 8}
-    assert found.claim(None) is None
+    assert found.claim() is None
     counts = found.counts()
     assert (counts.trained, counts.done) == (2, 2)
     assert counts.repeated >= 100
@@ -109,7 +112,7 @@ def test_n_trials_is_the_total(tmp_path: Path) -> None:
     first = study(tmp_path, "search.n_trials=2")
     finish(first)
     finish(first)
-    assert study(tmp_path, "search.n_trials=2").claim(None) is None
+    assert study(tmp_path, "search.n_trials=2").claim() is None
     assert claimed(study(tmp_path, "search.n_trials=3")).number >= 2
 
 
@@ -147,8 +150,15 @@ def test_what_is_no_database_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("not a database, though long enough to be taken for one" * 20)
     with pytest.raises(StorageError, match="must be an SQLite file"):
         study(tmp_path, f"search.storage=sqlite:///{tmp_path / 'text.db'}")
-    with pytest.raises(ConfigError, match="must be a URL"):
-        study(tmp_path, "search.storage=nonsense")
+    for url in (
+        "nonsense",
+        "grpc://localhost:1",
+        "'postgresql+psycopg://u:secret@h:port/db'",
+        "'postgresql//u:secret@h/db'",
+    ):
+        with pytest.raises(ConfigError, match="must be a URL") as caught:
+            study(tmp_path, f"search.storage={url}")
+        assert "secret" not in str(caught.value)
     with pytest.raises(ConfigError, match="name of a study"):
         load_ledger("absent", f"sqlite:///{tmp_path / 'new.db'}")
 
@@ -179,7 +189,7 @@ def test_the_trial_of_a_dead_process_is_done_again_once(tmp_path: Path) -> None:
     finish_claim = found.complete(third, result(third), WEIGHTS)
     assert finish_claim
     assert found.counts().done == 1
-    assert found.claim(None) is None
+    assert found.claim() is None
 
 
 def test_a_late_result_of_a_trial_that_was_given_away_does_not_count(tmp_path: Path) -> None:
@@ -189,6 +199,35 @@ def test_a_late_result_of_a_trial_that_was_given_away_does_not_count(tmp_path: P
     found.ledger.reap()
     assert not found.complete(claim, result(claim), WEIGHTS)
     assert found.counts().done == 0
+
+
+def test_a_process_that_dies_while_it_writes_a_result_loses_nothing(tmp_path: Path) -> None:
+    found = study(tmp_path, "search.n_trials=1")
+    claim = claimed(found)
+    claim.trial.set_user_attr(KIND, "trained")  # the first of the writes of `complete`
+    abandon(found, claim, dead_process())
+    again = claimed(found)
+    assert again.params == claim.params
+    assert found.counts().done == 0
+    found.complete(again, result(again), WEIGHTS)
+    assert found.counts().trained == 1
+
+
+def test_a_suspended_process_is_not_taken_for_dead(tmp_path: Path) -> None:
+    found = study(tmp_path, "search.heartbeat_seconds=1")
+    claimed(found)
+    time.sleep(4.5)
+    found.ledger.reap()
+    assert found.counts().running == 1
+
+
+def test_a_remote_process_that_dies_at_once_is_noticed(tmp_path: Path) -> None:
+    found = study(tmp_path, "search.heartbeat_seconds=1")
+    trial = found.ledger.take()
+    found.ledger.storage.set_trial_user_attr(found.ledger.id(trial.number), OWNER, "elsewhere|1|1")
+    time.sleep(4.5)
+    found.ledger.reap()
+    assert found.counts().running == 0
 
 
 def test_a_released_trial_is_taken_up_again_every_time(tmp_path: Path) -> None:
@@ -223,13 +262,13 @@ def test_one_trial_too_many_is_given_back(tmp_path: Path) -> None:
     for claim in (first, second):
         here.complete(claim, result(claim), WEIGHTS)
     assert here.counts().done == 2
-    assert here.claim(None) is None
+    assert here.claim() is None
 
 
 def test_waiting_for_others_ends_with_the_time(tmp_path: Path) -> None:
     found = study(tmp_path, "search.n_trials=1")
     claimed(found)
-    assert found.claim(time.monotonic() + 0.2) is None
+    assert found.claim(Limit(time.monotonic() + 0.2).reached) is None
 
 
 def test_pruned_and_failed_trainings_count_and_teach(tmp_path: Path) -> None:
@@ -244,7 +283,7 @@ def test_pruned_and_failed_trainings_count_and_teach(tmp_path: Path) -> None:
     assert trials[pruned.number].state == TrialState.PRUNED
     assert trials[failed.number].constraints["usable"] > 0
     assert trials[failed.number].constraints.keys() == trials[pruned.number].constraints.keys()
-    assert found.claim(None) is None
+    assert found.claim() is None
 
 
 @pytest.mark.parametrize("name", ["tpe", "nsga2", "gp", "random"])
@@ -255,7 +294,7 @@ def test_every_sampler_learns_from_what_does_not_fit(tmp_path: Path, name: str, 
     for step in range(18):
         claim = claimed(found)
         found.complete(claim, result(claim, 0.8 + 0.01 * step, 240 - step), WEIGHTS)
-    assert found.claim(None) is None
+    assert found.claim() is None
     assert found.counts().trained == 18
     best = found.ledger.study.best_trials
     assert best
@@ -266,7 +305,7 @@ def test_a_grid_is_searched_once_and_goes_on_where_it_was(tmp_path: Path) -> Non
     options = ("search=grid", *space("{cell:{hidden_size:[4,6,8]},seed:[0,1]}"), "search.n_trials=90")
     drawn = [finish(study(tmp_path, *options)).params for _ in range(6)]
     assert drawn == [{"cell.hidden_size": h, "seed": s} for h in (4, 6, 8) for s in (0, 1)]
-    assert study(tmp_path, *options).claim(None) is None
+    assert study(tmp_path, *options).claim() is None
 
 
 def test_groups_of_the_configuration_can_be_searched(tmp_path: Path) -> None:
@@ -276,14 +315,53 @@ def test_groups_of_the_configuration_can_be_searched(tmp_path: Path) -> None:
     assert proposals[1].reset_after is True
 
 
+def test_the_command_of_a_trial_says_all_that_is_needed(tmp_path: Path) -> None:
+    options = (
+        "~search.space.cell.wRank",
+        "cell.wRank=8",
+        "search.space.cell.hidden_size=[6]",
+        "budget.flash_bytes=4000",
+    )
+    found = study(tmp_path, *options)
+    claim = claimed(found)
+    line = found.configurations.command(claim.proposal.config, claim.params)
+    composed_again = composed(*line.removeprefix("python -m edgesearch ").split())
+    assert (
+        config_hash(composed_again, found.configurations.content)
+        == found.configurations.rebuilt(claim.proposal.config).name
+    )
+    assert composed_again.task.name == "train"
+    assert composed_again.cell.wRank is None
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+search.space.cell=[fastgrnn,nosuch]", "nested and dotted|nosuch"),
+        ("search.space.schedule.sparsity=[0.5,2.0]", "must be less than 1, got 2.0"),
+        ("search.space.train={lr:'interval(0, 1)'}", "must be greater than 0, got 0"),
+        ("+search.space.data={validation:[0.1,0.2]}", "the same for all trials"),
+        ("+search.space.data={features:[logmel]}", "holds keys of its own"),
+    ],
+)
+def test_mistakes_are_found_before_a_study_begins(tmp_path: Path, override: str, words: str) -> None:
+    options = space("{cell:[fastgrnn,nosuch]}") if "nosuch" in override else (override,)
+    with pytest.raises((ConfigError, Exception), match=words):
+        study(tmp_path, *options).configurations.check()
+
+
+def test_a_grid_that_has_no_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="up to 100,000 combinations"):
+        study(tmp_path, "search=grid", *space("{seed:'range(0,1000)',cell:{hidden_size:'range(1,1000)'}}"))
+
+
 @pytest.mark.parametrize("cell", ["fastrnn", "lstm", "lenet5", "dscnn"])
 def test_every_cell_can_be_searched_in_the_space_of_all(tmp_path: Path, cell: str) -> None:
     found = study(tmp_path, f"cell={cell}", "search.study=any")
     claim = claimed(found)
     assert claim.proposal.config.cell.name == cell
     line = found.configurations.command(claim.proposal.config, claim.params)
-    assert "cell.update_nonlinearity=" in line
-    assert ("cell.gate_nonlinearity=null" in line) == (cell != "lstm")
+    assert composed(*line.removeprefix("python -m edgesearch ").split()).cell == claim.proposal.config.cell
 
 
 def test_the_password_of_a_storage_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,8 +138,10 @@ PROBE = """<script>addEventListener("load", () => {
     titles: [...document.querySelectorAll("h2")].map((h) => h.textContent),
     charts: [...document.querySelectorAll("svg")].map((chart) => chart.getBoundingClientRect().height),
     outside: performance.getEntriesByType("resource").map((entry) => entry.name), errors: window.failures};
-  document.body.innerHTML = ""; document.title = "probed"; document.body.textContent = JSON.stringify(found);
+  parent.postMessage(JSON.stringify(found), "*");
 });</script>"""
+FRAME = """<body><script>addEventListener("message", (event) => { document.body.textContent = event.data; });</script>
+<iframe src="probed.html" width="{}" height="900" style="border: 0"></iframe></body>"""
 LISTEN = '<script>window.failures = []; addEventListener("error", (e) => failures.push(e.message));</script>'
 
 
@@ -156,10 +158,12 @@ def test_the_report_in_a_browser(ended: Path, tmp_path: Path, width: int) -> Non
     assert "https://" not in text
     probed = tmp_path / "probed.html"
     probed.write_text(text.replace("<body>", f"<body>{LISTEN}").replace("</body>", f"{PROBE}</body>"))
+    frame = tmp_path / "frame.html"  # (a window of the browser itself is at least 500 wide)
+    frame.write_text(FRAME.format(width))
     dumped = subprocess.run(
         [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000",
          "--allow-file-access-from-files", f"--user-data-dir={tmp_path}/profile", "--dump-dom",
-         f"--window-size={width},900", probed.as_uri()],
+         frame.as_uri()],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     body = dumped.stdout.partition("<body>")[2].partition("</body>")[0]

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from edgesearch.config.checks import check
-from edgesearch.config.schema import Config
+from edgesearch.config.schema import Config, Rule
 from edgesearch.errors import ConfigError, ModelFileError
 
 
@@ -56,6 +56,8 @@ def load_config(path: Path) -> Config:
 
 def unknown_key(full_key: str) -> str:
     """Return the message for an unknown dotted key, with the nearest known one."""
+    if full_key.startswith("search.space."):
+        return f"{full_key} is not in the space of this search; add it with a plus sign: +{full_key}=..."
     known = list(key_types())
     if full_key in known:
         parent = full_key.rpartition(".")[0]
@@ -79,6 +81,23 @@ def key_types() -> dict[str, Any]:
             )
             found[f"{prefix}{item.name}"] = inner or item.type
             found |= walk(inner, f"{prefix}{item.name}.") if inner else {}
+        return found
+
+    return walk(Config, "")
+
+
+@functools.cache
+def key_rules() -> dict[str, Rule]:
+    """Return the rule of every dotted key that is no group."""
+
+    def walk(node: type, prefix: str) -> dict[str, Rule]:
+        found: dict[str, Rule] = {}
+        for item in fields(node):
+            inner = key_types()[f"{prefix}{item.name}"]
+            if isinstance(inner, type) and is_dataclass(inner):
+                found |= walk(inner, f"{prefix}{item.name}.")
+            else:
+                found[f"{prefix}{item.name}"] = item.metadata["rule"]
         return found
 
     return walk(Config, "")

@@ -82,7 +82,7 @@ def _head(view: StudyView, best: Record | None) -> str:
 
 def _best(best: Record | None) -> str:
     if best is None:
-        return "<p>The search has not ended; no program has been tested.</p>"
+        return "<p>No program has been tested: the search has not ended, or nothing fits.</p>"
     return (
         f'<p class="best"><b>{100 * best["test_accuracy"]["integer"]:.2f} %</b> on test data as integers, '
         f"<b>{best['flash_bytes']:,}</b> bytes of flash, <b>{best['ram_bytes']:,}</b> bytes of RAM, "

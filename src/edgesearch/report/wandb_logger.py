@@ -1,5 +1,6 @@
 """Weights & Biases: the only module that imports wandb. Offline unless asked, and offline when the server is away."""
 
+import sys
 import urllib.error
 import urllib.request
 import warnings
@@ -88,12 +89,21 @@ def open_run(config: Config, folder: Path, *, name: str, job_type: str) -> wandb
 
 
 def _offline(options: dict[str, Any]) -> wandb.Run:
-    return wandb.init(mode="offline", settings=wandb.Settings(silent=True), **options)
+    return wandb.init(mode="offline", settings=wandb.Settings(silent=True, x_disable_meta=_secret()), **options)
+
+
+def _secret() -> bool:
+    """Tell whether the command line, which W&B keeps with a run, may hold a password."""
+    return any("search.storage=" in argument for argument in sys.argv)
 
 
 def _online(options: dict[str, Any]) -> wandb.Run:
     settings = wandb.Settings(
-        silent=True, init_timeout=INIT_SECONDS, login_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS
+        silent=True,
+        x_disable_meta=_secret(),
+        init_timeout=INIT_SECONDS,
+        login_timeout=INIT_SECONDS,
+        finish_timeout=FINISH_SECONDS,
     )
     url = wandb.setup().settings.base_url
     reason = _unreachable(url)

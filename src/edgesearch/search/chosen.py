@@ -156,7 +156,7 @@ def _measured(study: Study, program: Program, weights: dict[str, Tensor], run: R
 
 def _proposal(study: Study, program: Program) -> Proposal:
     if program.tuned is not None:
-        return tuned_proposal(study, program.trained, program.point)
+        return tuned_proposal(study, program.trained, program.point, program.tuned.settings)
     return at_widths(study.configurations.propose(program.trained.params), program.point)
 
 
@@ -166,7 +166,7 @@ def _command(study: Study, program: Program, proposal: Proposal) -> list[str]:
     if program.tuned is None:
         return [configurations.command(proposal.config, params)]
     before = configurations.propose(params)
-    finetune = study.config.finetune
+    finetune = program.tuned.settings
     run = configurations.rebuilt(before.config)
     bits = f"quant.weight_bits={program.point.weight_bits} quant.activation_bits={program.point.activation_bits}"
     settings = f"finetune.epochs={finetune.epochs} finetune.lr={finetune.lr}"

@@ -1,6 +1,7 @@
 """From a trial's parameters to the configuration it trains."""
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from edgesearch.budget import Size, Widths, excess, model_size
 from edgesearch.cells.classifier import AnySpec
 from edgesearch.config import BudgetConfig, Config, DataConfig, config_hash
 from edgesearch.config.checks import check
+from edgesearch.config.identity import flat
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.errors import ConfigError
 from edgesearch.pipeline.folder import RunFolder
@@ -39,15 +41,29 @@ class Configurations:
     Args:
         base: the configuration of the command.
         overrides: the command's own overrides.
-        compose: composes a configuration from overrides; needed where the space has groups such as `cell`.
+        compose: composes a configuration from overrides.
+        flags: Hydra's, which say where configurations are.
     """
 
-    def __init__(self, base: Config, space: Space, overrides: Sequence[str], compose: Compose) -> None:
+    def __init__(
+        self, base: Config, space: Space, overrides: Sequence[str], compose: Compose, flags: Sequence[str] = ()
+    ) -> None:
         self.space = space
         self._base, self._overrides, self._compose = base, list(overrides), compose
         self._composed: dict[tuple[Value, ...], Config] = {}
         self._datasets: dict[str, Dataset] = {}
+        self._flags = list(flags)
         self.content = source_digest(base.data)
+
+    def check(self) -> None:
+        """Read the data and compose every group, so that mistakes are found before a study begins.
+
+        Raises:
+            EdgesearchError: the data cannot be used, or a group has no such option.
+        """
+        self.dataset(self._base.data)
+        for options in itertools.product(*(self.space.options(name) for name in self.space.groups)):
+            self._group_base(options)
 
     def propose(self, params: Params) -> Proposal:
         """Return what a trial with these parameters trains.
@@ -72,17 +88,20 @@ class Configurations:
 
     def command(self, config: Config, params: Params) -> str:
         """Return the command that trains a trial's configuration again, on its own and without a budget."""
-        kept = [o for o in self._overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in _NOT_REBUILT]
-        values = {key: _text(_now(config, key)) for key in params if key not in self.space.groups}
-        values = {key: str(params[key]) for key in self.space.groups} | values
-        values |= {f"quant.{name}": str(getattr(config.quant, name)) for name in ("weight_bits", "activation_bits")}
-        base = [o for o in kept if o.split("=")[0] not in values]
-        return " ".join(["python -m edgesearch", *base, *(f"{key}={value}" for key, value in values.items())])
+        given = [o for o in self._overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in _NOT_REBUILT]
+        groups = [f"{name}={params[name]}" for name in self.space.groups]
+        given = [o for o in given if o.split("=")[0] not in self.space.groups] + groups
+        composed = self._compose(given)
+        if composed.task.name != "train":
+            given.append("task=train")
+        now, wanted = flat(composed), flat(_unlimited(config))
+        changed = [f"{key}={_text(value)}" for key, value in wanted.items() if now[key] != value]
+        kept = [o for o in given if o.split("=")[0] not in {line.split("=")[0] for line in changed}]
+        return " ".join(["python -m edgesearch", *self._flags, *kept, *changed])
 
     def rebuilt(self, config: Config) -> Path:
         """Return the run folder of that command."""
-        unlimited = BudgetConfig("none", None, None, 0, 0, None)
-        return RunFolder.of(replace(config, budget=unlimited), self.content).path
+        return RunFolder.of(_unlimited(config), self.content).path
 
     def _config(self, params: Params) -> Config:
         base = self._group_base(tuple(params[name] for name in self.space.groups))
@@ -101,7 +120,8 @@ class Configurations:
             kept = [o for o in self._overrides if o.split("=")[0] not in groups]
             chosen = [f"{name}={option}" for name, option in zip(groups, options, strict=True)]
             found = self._compose([*kept, *chosen])
-            found.task, found.run, found.search = self._base.task, None, self._base.search
+            found.task, found.run = self._base.task, None
+            found.search, found.logger = self._base.search, self._base.logger
             self._composed[options] = found
         return self._composed[options]
 
@@ -141,14 +161,9 @@ def _useful_rank(config: Config, dataset: Dataset, name: str) -> int | None:
     return rank if parameters < spec_for(replace(config, cell=full), dataset).parameters else None
 
 
-def _now(config: Config, key: str) -> Value:
-    """What a key has become: a rank that saves nothing is null."""
-    node: Any = config
-    for name in key.split("."):
-        node = getattr(node, name)
-    value: Value = node
-    return value
+def _unlimited(config: Config) -> Config:
+    return replace(config, budget=BudgetConfig("none", None, None, 0, 0, None))
 
 
-def _text(value: Value) -> str:
+def _text(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,6 +6,7 @@ others; the trial then fails and waits again, once.
 
 import contextlib
 import datetime
+import functools
 import logging
 import threading
 from collections.abc import Iterator
@@ -18,8 +19,21 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from edgesearch.search.storage import OWNER, dead, owner, persist, requeue, try_again
 
 KIND = "kind"
+DROPPED = "dropped"
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _UNOWNED_SECONDS = 60.0  # from the creation of a trial to the note of its owner, at most
 _LOG = logging.getLogger(__name__)
+
+
+def kind(trial: FrozenTrial) -> str:
+    """Return how a trial ended; what a process noted of one that it did not finish does not count.
+
+    A trial that failed on purpose (see `drop`) says so too.
+    """
+    noted = str(trial.user_attrs.get(KIND, ""))
+    if trial.state == TrialState.FAIL:
+        return noted if trial.user_attrs.get(DROPPED) else ""
+    return noted if trial.state in _FINISHED else ""
 
 
 class Ledger:
@@ -46,6 +60,8 @@ class Ledger:
         """Return a trial of this process: one that waits to be done again, or a new one."""
         trial = self.study.ask()
         trial.set_user_attr(OWNER, owner())
+        if isinstance(self.storage, RDBStorage):
+            self.storage.record_heartbeat(self.id(trial.number))
         return trial
 
     @contextlib.contextmanager
@@ -79,22 +95,31 @@ class Ledger:
         for trial in self.trials(TrialState.RUNNING):
             if self._abandoned(trial) and self._failed(trial):
                 try_again(self.study, trial)
+        self._note_the_living()
         optuna.storages.fail_stale_trials(self.study)  # which calls try_again
 
     def release(self, number: int) -> None:
         """Give back a trial that this process does not finish; another one takes it up."""
-        trial = next(t for t in self.trials(TrialState.RUNNING) if t.number == number)
-        if self._failed(trial):
+        trial = next((t for t in self.trials(TrialState.RUNNING) if t.number == number), None)
+        if trial is not None and self._failed(trial):  # (else it was given away already)
             requeue(self.study, trial)
 
     def drop(self, number: int, kind: str) -> None:
         """Fail a trial that is not needed, saying why."""
-        persist(lambda: self.storage.set_trial_user_attr(self.id(number), KIND, kind))
+        for key, value in ((KIND, kind), (DROPPED, True)):
+            persist(functools.partial(self.storage.set_trial_user_attr, self.id(number), key, value))
         persist(lambda: self.storage.set_trial_state_values(self.id(number), TrialState.FAIL))
 
     def note(self, number: int, key: str, value: object) -> None:
         """Keep a value with a running trial that is not for reading, such as weights."""
         persist(lambda: self.storage.set_trial_system_attr(self.id(number), key, value))  # type: ignore[arg-type]
+
+    def _note_the_living(self) -> None:
+        """A process of this machine that was suspended is no dead one: its heartbeat is given for it."""
+        if isinstance(self.storage, RDBStorage):
+            for trial in self.trials(TrialState.RUNNING):
+                if dead(str(trial.user_attrs.get(OWNER, "||"))) is False:
+                    self.storage.record_heartbeat(self.id(trial.number))
 
     def _abandoned(self, trial: FrozenTrial) -> bool:
         name = trial.user_attrs.get(OWNER)

@@ -11,7 +11,7 @@ from edgesearch.report.page import write_page
 from edgesearch.report.record import Record
 from edgesearch.report.study import ProgramView, StudyView, TrialView
 from edgesearch.search.chosen import read_summary
-from edgesearch.search.ledger import KIND, Ledger
+from edgesearch.search.ledger import Ledger, kind
 from edgesearch.search.programs import Point
 from edgesearch.search.storage import storage_errors, storage_of
 from edgesearch.search.study import DEFINITION, load_ledger
@@ -61,17 +61,17 @@ def study_view(ledger: Ledger, tunings: list[Tuned], summary: Record | None) -> 
 
 
 def _kind(trial: FrozenTrial) -> str:
-    return "running" if trial.state == TrialState.RUNNING else str(trial.user_attrs.get(KIND, ""))
+    return "running" if trial.state == TrialState.RUNNING else kind(trial)
 
 
 def _trial(trial: FrozenTrial, tuned: list[Point], budget: BudgetConfig) -> TrialView:
-    kind = _kind(trial)
-    if kind != "trained":
-        return TrialView(trial.number, kind, dict(trial.params), str(trial.user_attrs.get("reason", "")))
+    ended = _kind(trial)
+    if ended != "trained":
+        return TrialView(trial.number, ended, dict(trial.params), str(trial.user_attrs.get("reason", "")))
     found = Trained.of(trial)
     programs = tuple(_program(trial.number, point, budget) for point in (*found.points, *tuned))
     return TrialView(
-        trial.number, kind, found.params, float_accuracy=found.float_accuracy, programs=programs, curve=found.curve
+        trial.number, ended, found.params, float_accuracy=found.float_accuracy, programs=programs, curve=found.curve
     )
 
 

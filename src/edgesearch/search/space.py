@@ -1,6 +1,7 @@
 """The search space: keys of the configuration and what they may become, read from Hydra's sweep syntax."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any, get_args
@@ -16,11 +17,13 @@ from optuna.distributions import (
 )
 
 from edgesearch.config import Config
-from edgesearch.config.load import key_types, unknown_key
+from edgesearch.config.load import key_rules, key_types, unknown_key
 from edgesearch.errors import ConfigError
 
 Value = bool | int | float | str | None
 Params = dict[str, Any]
+_GRID = 100_000
+_SAME_DATA = ("data", "data.name", "data.path", "data.validation", "data.validation_by", "data.split_seed")
 _FIXED = ("task", "search", "budget", "run", "study", "pick", "outputs_dir", "progress", "logger", "finetune", "export")
 
 
@@ -54,12 +57,23 @@ class Space:
         """The keys that are configuration groups, such as `cell`."""
         return [key for key in self.distributions if is_dataclass(key_types()[key])]
 
+    def options(self, key: str) -> list[Value]:
+        """Return what a key may become, for one that has choices."""
+        found = self.distributions[key]
+        assert isinstance(found, CategoricalDistribution)
+        return list(found.choices)
+
     def grid(self) -> list[Params]:
         """Return every combination, the last key changing fastest.
 
         Raises:
-            ConfigError: a key may take any number of an interval.
+            ConfigError: a key may take any number of an interval, or there are too many combinations.
         """
+        count = math.prod(len(values) for values in self._values())
+        if count > _GRID:
+            raise ConfigError(
+                f"search=grid takes up to {_GRID:,} combinations, got {count:,}; leave some out of the space"
+            )
         return [dict(zip(self.distributions, point, strict=True)) for point in itertools.product(*self._values())]
 
     def _values(self) -> list[list[Value]]:
@@ -98,12 +112,33 @@ def _distribution(key: str, value: Any) -> BaseDistribution:
     declared = key_types().get(key)
     if declared is None:
         raise ConfigError(f"search.space: {unknown_key(key)}")
-    if key.split(".")[0] in _FIXED or key in ("data", "data.name", "data.path"):
+    if "." in key and is_dataclass(declared):
+        raise ConfigError(f"search.space.{key} holds keys of its own, got {value}; give search.space.{key}.KEY")
+    if key.split(".")[0] in _FIXED or key in _SAME_DATA:
         raise ConfigError(f"search.space.{key} is the same for all trials of a study; take it out of search.space")
-    if isinstance(value, list):
-        return _choices(key, value)
-    if not isinstance(value, str):
-        return _choices(key, [value])
+    found = (
+        _choices(key, value if isinstance(value, list) else [value])
+        if not isinstance(value, str)
+        else _swept(key, value)
+    )
+    _check_range(key, found)
+    return found
+
+
+def _check_range(key: str, found: BaseDistribution) -> None:
+    """Hold the choices, or both ends, to the rule of the key."""
+    if isinstance(found, CategoricalDistribution):
+        values = list(found.choices)
+    else:
+        assert isinstance(found, IntDistribution | FloatDistribution)
+        values = [found.low, found.high]
+    for value in values:
+        broken = None if value is None or key not in key_rules() else key_rules()[key].broken_by(value)
+        if broken:
+            raise ConfigError(f"search.space.{key} must be {broken}, got {value}; see conf/ for its default")
+
+
+def _swept(key: str, value: str) -> BaseDistribution:
     try:
         override: Override = OverridesParser.create().parse_override(f"{key}={value}")
         swept = override.value()

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import random
+import re
 import socket
 import sqlite3
 import time
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
-from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from edgesearch.config import Config
@@ -25,6 +26,7 @@ from edgesearch.errors import ConfigError, ModelFileError, StorageError
 
 T = TypeVar("T")
 OWNER = "owner"
+PROGRAM = "program"  # that a trial of fine-tuning is about
 RETRIED = "edgesearch:retried"
 _RETRIES = 1
 _FIRST_STARTS = 10  # attempts, while others create the same tables
@@ -34,7 +36,7 @@ _LOCK_SECONDS = 60
 
 def default_url(folder: Path) -> str:
     """Return the URL of the SQLite file of a study's folder."""
-    return f"sqlite:///{folder / 'study.db'}"
+    return URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
 
 
 def storage_of(config: Config, folder: Path) -> str:
@@ -57,14 +59,14 @@ def shown(url: str) -> str:
     """Return the URL without its password."""
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url
+    except (ArgumentError, ValueError):
+        return re.sub(r":[^:/@]*@", ":***@", url)
 
 
 def open_storage(url: str, heartbeat_seconds: int) -> BaseStorage:
     """Open a storage, creating its tables where there are none.
 
-    Takes what SQLAlchemy takes, `journal:FILE`, and `grpc://HOST:PORT` of Optuna's proxy server.
+    Takes what SQLAlchemy takes, and `journal:FILE` for processes of one machine: such a file has no heartbeats.
 
     Raises:
         ConfigError: a URL that names no storage, or whose driver is not installed.
@@ -73,17 +75,15 @@ def open_storage(url: str, heartbeat_seconds: int) -> BaseStorage:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if url.startswith("journal:"):
-        return JournalStorage(JournalFileBackend(url.removeprefix("journal:")))
-    if url.startswith("grpc://"):
-        host, _, port = url.removeprefix("grpc://").partition(":")
-        return GrpcStorageProxy(host=host, port=int(port or 13000))
     try:
+        if url.startswith("journal:"):
+            return JournalStorage(JournalFileBackend(url.removeprefix("journal:")))
         return _relational(url, heartbeat_seconds)
-    except (ArgumentError, ImportError) as error:
+    except (ArgumentError, ImportError, ValueError, OSError) as error:
         raise ConfigError(
             f"search.storage must be a URL such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE with its "
-            f"driver installed, got {shown(url)}: {error}; run pip install 'edgesearch[postgresql]' for PostgreSQL"
+            f"driver installed, got {shown(url)} ({type(error).__name__}); run pip install 'edgesearch[postgresql]' "
+            "for PostgreSQL"
         ) from error
 
 
@@ -175,14 +175,14 @@ def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
 
 def requeue(study: optuna.Study, trial: FrozenTrial, retries: int | None = None) -> None:
     """Queue a failed trial again as a new one, if it got so far as to say what it was to do."""
-    if not (trial.params or trial.user_attrs.keys() - {OWNER}):
+    if not trial.params and PROGRAM not in trial.user_attrs:
         return
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs={key: value for key, value in trial.user_attrs.items() if key != OWNER},
+            user_attrs={key: trial.user_attrs[key] for key in (PROGRAM,) if key in trial.user_attrs},
             system_attrs={RETRIED: trial.system_attrs.get(RETRIED, 0) if retries is None else retries},
         )
     )

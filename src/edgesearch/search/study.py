@@ -1,8 +1,8 @@
 """A study: what was tried, what is next, and when it is enough."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import optuna
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from edgesearch.budget import excess
 from edgesearch.config import Config
+from edgesearch.config.identity import flat
 from edgesearch.errors import ConfigError, StorageError
 from edgesearch.search.configurations import Configurations, Proposal, narrowest, size_at
-from edgesearch.search.ledger import KIND, Ledger
+from edgesearch.search.ledger import KIND, Ledger, kind
 from edgesearch.search.programs import Point, chance, front, most_accurate, representative
 from edgesearch.search.sampling import pruner, sampler
 from edgesearch.search.space import Params, Space
@@ -66,29 +67,18 @@ class Counts:
 
 def study_name(config: Config) -> str:
     """Return the study's name."""
-    return config.search.study or f"{config.data.name}-{config.cell.name}-{config.budget.name}"
+    return config.search.study or f"{config.data.name}-{config.cell.name}-{config.budget.name}".replace("/", "-")
 
 
 def definition(config: Config, space: Space, content: str | None) -> dict[str, Any]:
     """Return what must not change while a study goes on, by dotted key."""
-    found = dict(_flat(config))
+    found = flat(config)
     for key in space.texts:
         found = {k: v for k, v in found.items() if k != key and not k.startswith(f"{key}.")}
     found |= {f"search.space.{key}": text for key, text in space.texts.items()}
     names = ("objective", "weight_bits", "activation_bits")
     found["the format of its results"] = _FORMAT
     return found | {f"search.{name}": getattr(config.search, name) for name in names} | {"the data's content": content}
-
-
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for item in fields(node):
-        value = getattr(node, item.name)
-        if item.metadata["machine"]:
-            continue
-        if is_dataclass(value):
-            yield from _flat(value, f"{prefix}{item.name}.")
-        else:
-            yield f"{prefix}{item.name}", value
 
 
 def open_ledger(config: Config, url: str, wanted: dict[str, Any]) -> Ledger:
@@ -160,8 +150,8 @@ class Study:
         """Count the trials."""
         kinds: dict[str, int] = {}
         for trial in self.ledger.trials():
-            kind = "running" if trial.state == TrialState.RUNNING else trial.user_attrs.get(KIND, "")
-            kinds[kind] = kinds.get(kind, 0) + 1
+            ended = "running" if trial.state == TrialState.RUNNING else kind(trial)
+            kinds[ended] = kinds.get(ended, 0) + 1
         return Counts(**{item.name: kinds.get(item.name, 0) for item in fields(Counts)})
 
     def trained(self) -> list[Trained]:
@@ -172,8 +162,8 @@ class Study:
         """Return the programs that keep the budget."""
         return [(t, point) for t in self.trained() for point in t.points if point.fits(self.config.budget)]
 
-    def claim(self, deadline: float | None) -> Claim | None:
-        """Return the next trial to train; None when there are enough, when time is up or when nothing is left to try.
+    def claim(self, stop: Callable[[], bool] = lambda: False) -> Claim | None:
+        """Return the next trial to train; None when there are enough, when told to stop or when nothing is left to try.
 
         Waits while the last ones are under way elsewhere, as one of them may have to be done again.
 
@@ -181,7 +171,7 @@ class Study:
             ConfigError: no configuration that was drawn fits.
         """
         misses = 0
-        while deadline is None or time.monotonic() < deadline:
+        while not stop():
             self.ledger.reap()
             counts = self.counts()
             if counts.done >= self.config.search.n_trials:
@@ -282,7 +272,7 @@ class Study:
                 if same:
                     self.ledger.drop(trial.number, "surplus")
                     return "the same training is under way"
-            elif other.user_attrs.get(KIND) in ("trained", "pruned", "failed"):
+            elif kind(other) in ("trained", "pruned", "failed"):
                 done += 1
                 if same:
                     self._repeat(trial, other)
@@ -352,4 +342,4 @@ class Study:
 
 def trained(ledger: Ledger) -> list[Trained]:
     """Return every finished training of a study."""
-    return [Trained.of(t) for t in ledger.trials(TrialState.COMPLETE) if t.user_attrs.get(KIND) == "trained"]
+    return [Trained.of(t) for t in ledger.trials(TrialState.COMPLETE) if kind(t) == "trained"]

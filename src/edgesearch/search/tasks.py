@@ -25,7 +25,7 @@ from edgesearch.search.storage import default_url, storage_errors
 from edgesearch.search.study import Study, definition, open_ledger, study_name
 from edgesearch.search.trial import Limit, Stopped, train_trial
 from edgesearch.search.tuning import Tuning
-from edgesearch.search.workers import parent, workers
+from edgesearch.search.workers import dismissed, is_worker, workers
 
 
 def run_study_task(config: Config, overrides: Sequence[str], flags: Sequence[str], compose: Compose) -> Record:
@@ -59,15 +59,15 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
     url = config.search.storage or default_url(folder)
     base = _without_secrets(config, study_name(config))
     space = Space.parse(config.search.space)
-    configurations = Configurations(base, space, overrides, compose)
+    configurations = Configurations(base, space, overrides, compose, flags)
+    configurations.check()
     with storage_errors(url):
         ledger = open_ledger(base, url, definition(base, space, configurations.content))
         shared = config.search.workers > 1 or config.search.storage is not None
         study = Study(base, configurations, ledger, alone=not shared)
         tuning = Tuning(study)
-        if parent() is not None:
-            with contextlib.suppress(KeyboardInterrupt):  # (the parent tells the user)
-                _work(study, tuning, folder, started)
+        if is_worker():
+            _work(study, tuning, folder, started)
             return {}
         with workers(config.search.workers - 1, [*flags, *overrides]):
             _work(study, tuning, folder, started)
@@ -80,13 +80,19 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
 
             log_study(base, view, folder)
     if summary["best"] is None:
-        raise ConfigError(
-            "a search needs a program that fits the budget, got none; raise the budget or widen search.space"
-        )
+        raise ConfigError(_nothing(summary))
     console = Console()
     console.print(study_summary(summary))
     console.print(f"report: {page}", soft_wrap=True)
     return summary
+
+
+def _nothing(summary: dict[str, Any]) -> str:
+    if summary["trained"]:
+        return "a search needs a program that fits the budget, got none; raise the budget or widen search.space"
+    if summary["failed"]:
+        return f"a search needs trainings that succeed, got {summary['failed']} that failed; see task=report for why"
+    return "a search needs a training that is finished, got none; raise search.timeout, or run the command again"
 
 
 def export_study(config: Config) -> Record:
@@ -104,7 +110,7 @@ def export_study(config: Config) -> Record:
             "run its search to the end"
         )
     record = picked(summary, config.pick)
-    return export(replace(config, run=record["folder"]))
+    return export(replace(config, run=str(folder / "programs" / Path(record["folder"]).name)))
 
 
 def picked(summary: dict[str, Any], pick: str) -> Record:
@@ -145,7 +151,7 @@ def _work(study: Study, tuning: Tuning, folder: Path, started: float) -> None:
     with SearchProgress(study.ledger.study.study_name, search.n_trials, study.config.progress) as progress:
         try:
             with contextlib.suppress(Stopped):
-                _train(study, folder, progress, Limit(trials_end, parent()))
+                _train(study, folder, progress, Limit(trials_end, dismissed))
         except KeyboardInterrupt:
             counts = study.counts()
             raise KeyboardInterrupt(
@@ -153,12 +159,12 @@ def _work(study: Study, tuning: Tuning, folder: Path, started: float) -> None:
             ) from None
         progress.phase("fine-tuning")
         with contextlib.suppress(Stopped):
-            tuning.work(folder, progress.epoch, Limit(end, parent()))
+            tuning.work(folder, progress.epoch, Limit(end, dismissed))
 
 
 def _train(study: Study, folder: Path, progress: SearchProgress, limit: Limit) -> None:
     _show(study, progress)
-    while not limit.reached and (claim := study.claim(limit.deadline)) is not None:
+    while (claim := study.claim(limit.reached)) is not None:
         progress.begin(claim.number, claim.proposal.config.train.epochs)
         train_trial(study, claim, folder, progress.epoch, limit)
         _show(study, progress)

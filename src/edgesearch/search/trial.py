@@ -1,6 +1,5 @@
 """One trial: a training in this process, then its programs."""
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -8,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from torch import Tensor
 
 from edgesearch.cells.classifier import build_classifier
 from edgesearch.config import Config
 from edgesearch.data.batches import tensors
-from edgesearch.errors import TrainingError
+from edgesearch.errors import RunInUseError, TrainingError
 from edgesearch.measure import evaluate
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.report.loggers import open_loggers
@@ -25,6 +25,7 @@ from edgesearch.search.trained import Trained, curve
 from edgesearch.training.callbacks import Row
 from edgesearch.training.fit import Fitted, fit
 
+_PAUSE_SECONDS = 1.0
 Listener = Callable[[Row], None]
 
 
@@ -33,16 +34,19 @@ class Stopped(Exception):  # noqa: N818  (no error)
 
 
 class Limit:
-    """When to stop: at a point of the monotonic clock, or with the parent process."""
+    """When to stop: at a point of the monotonic clock, or when `told`.
 
-    def __init__(self, deadline: float | None, parent: int | None) -> None:
-        self.deadline, self._parent = deadline, parent
+    Args:
+        deadline: None for no end.
+        told: of anything else that ends the work.
+    """
 
-    @property
+    def __init__(self, deadline: float | None, told: Callable[[], bool] = lambda: False) -> None:
+        self._deadline, self._told = deadline, told
+
     def reached(self) -> bool:
-        """Whether to stop now."""
-        late = self.deadline is not None and time.monotonic() >= self.deadline
-        return late or (self._parent is not None and os.getppid() != self._parent)
+        """Tell whether to stop now."""
+        return (self._deadline is not None and time.monotonic() >= self._deadline) or self._told()
 
     def __call__(self, row: Row) -> None:
         """Check it at the end of an epoch.
@@ -50,7 +54,7 @@ class Limit:
         Raises:
             Stopped: it is reached.
         """
-        if self.reached:
+        if self.reached():
             raise Stopped
 
 
@@ -63,22 +67,32 @@ def train_trial(study: Study, claim: Claim, folder: Path, listener: Listener, li
         Stopped: the limit is reached; the trial is given back.
     """
     run = RunFolder(folder / "trials" / claim.proposal.identity)
-    with study.ledger.beating(claim.number), run.locked():
-        try:
-            result, weights = _train(study, claim, run, listener, limit)
-        except optuna.TrialPruned:
-            study.prune(claim)
-        except TrainingError as error:
-            study.fail(claim, str(error))
-        except BaseException:
-            study.ledger.release(claim.number)
-            raise
-        else:
-            kept = study.complete(claim, result, weights)
-            shutil.rmtree(run.checkpoints)
-            return result if kept else None
-        shutil.rmtree(run.checkpoints)
-    return None
+    try:
+        with study.ledger.beating(claim.number), run.locked():
+            return _train_or_prune(study, claim, run, listener, limit)
+    except UpdateFinishedTrialError:
+        return None  # this process was silent for so long that the trial was given to another one
+    except RunInUseError:
+        study.ledger.release(claim.number)
+        time.sleep(_PAUSE_SECONDS)  # another process is at the same training, taken for dead
+        return None
+    except BaseException:
+        study.ledger.release(claim.number)
+        raise
+
+
+def _train_or_prune(study: Study, claim: Claim, run: RunFolder, listener: Listener, limit: Limit) -> Trained | None:
+    result = None
+    try:
+        result, weights = _train(study, claim, run, listener, limit)
+    except optuna.TrialPruned:
+        study.prune(claim)
+    except TrainingError as error:
+        study.fail(claim, str(error))
+    else:
+        result = result if study.complete(claim, result, weights) else None
+    shutil.rmtree(run.checkpoints)
+    return result
 
 
 def _train(

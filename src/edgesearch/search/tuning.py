@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from edgesearch.config import BudgetConfig, Config
-from edgesearch.errors import TrainingError
+from edgesearch.config import BudgetConfig, Config, FinetuneConfig
+from edgesearch.errors import RunInUseError, TrainingError
 from edgesearch.pipeline.finetune import tuned_config
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.search.configurations import Proposal
-from edgesearch.search.ledger import KIND, Ledger
+from edgesearch.search.ledger import KIND, Ledger, kind
 from edgesearch.search.programs import Point, tuned_point
-from edgesearch.search.storage import persist
+from edgesearch.search.storage import PROGRAM, persist
 from edgesearch.search.study import Study
 from edgesearch.search.trained import RESULT, WEIGHTS, Trained, curve, pack, unpack
 from edgesearch.search.trial import Limit, Listener
@@ -27,7 +28,6 @@ from edgesearch.training.fit import Fitted, fit
 _LOST = 0.25  # of the accuracy that rounding costs, what fine-tuning does not bring back
 _POLL_SECONDS = 0.5
 _WORTH = 0.002  # of accuracy lost, below which there is nothing to bring back
-PROGRAM = "program"
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Candidate:
     trained: Trained
     point: Point
 
-    @property
-    def key(self) -> str:
-        """Names it in the storage."""
-        return f"{self.trained.number} {self.point.weight_bits} {self.point.activation_bits}"
+    def key(self, settings: FinetuneConfig) -> str:
+        """Names its fine-tuning in the storage."""
+        bits = f"{self.point.weight_bits} {self.point.activation_bits}"
+        return f"{self.trained.number} {bits} {settings.epochs} {settings.lr}"
 
     @property
     def promise(self) -> float:
@@ -51,12 +51,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A fine-tuned program: the trial it came from, and the trial of the fine-tunings."""
+    """A fine-tuned program: the trial it came from, the trial of the fine-tunings, and how it was tuned."""
 
     source: int
     number: int
     point: Point
     result: Trained
+    settings: FinetuneConfig
 
 
 def candidates(
@@ -75,10 +76,10 @@ def candidates(
         return sorted(best.values(), key=lambda c: (-c.promise, c.point.flash_bytes))[:count]
     sizes = [c.point.flash_bytes for c in fitting]
     limits = np.geomspace(max(sizes), min(sizes), 2 * count + 1)[:-1]
-    chosen: dict[str, Candidate] = {}
+    chosen: dict[Point, Candidate] = {}
     for limit in limits:
         best_below = next(c for c in fitting if c.point.flash_bytes <= limit + 0.5)
-        chosen.setdefault(best_below.key, best_below)
+        chosen.setdefault(best_below.point, best_below)
     return list(chosen.values())[:count]
 
 
@@ -114,17 +115,20 @@ class Tuning:
             self._study.config.budget,
             search.objective,
         )
-        while not limit.reached:
+        while not limit.reached():
             self.ledger.reap()
             done, running = self._keys()
-            left = [c for c in wanted if c.key not in done]
+            left = [c for c in wanted if self._key(c) not in done]
             if not left:
                 return
-            free = [c for c in left if c.key not in running]
+            free = [c for c in left if self._key(c) not in running]
             if not free:
                 time.sleep(_POLL_SECONDS)
                 continue
             self._take(free[0], wanted, folder, listener, limit)
+
+    def _key(self, candidate: Candidate) -> str:
+        return candidate.key(self._study.config.finetune)
 
     def _keys(self) -> tuple[set[str], set[str]]:
         """Programs that are done (or cannot be), and that are under way."""
@@ -133,7 +137,7 @@ class Tuning:
             key = trial.user_attrs.get(PROGRAM)
             if trial.state == TrialState.RUNNING:
                 running.add(key)
-            elif trial.user_attrs.get(KIND) in ("trained", "failed"):
+            elif kind(trial) in ("trained", "failed"):
                 done.add(key)
         return {str(key) for key in done}, {str(key) for key in running}
 
@@ -142,24 +146,33 @@ class Tuning:
     ) -> None:
         trial = self.ledger.take()
         asked = trial.user_attrs.get(PROGRAM)  # one that is done again brings its own
-        found = next((c for c in wanted if c.key == asked), None) if asked is not None else candidate
+        found = next((c for c in wanted if self._key(c) == asked), None) if asked is not None else candidate
         if found is None:
             self.ledger.drop(trial.number, "surplus")
             return
-        trial.set_user_attr(PROGRAM, found.key)
-        others = [t for t in self.ledger.trials() if t.user_attrs.get(PROGRAM) == found.key and t.number < trial.number]
-        if any(t.state == TrialState.RUNNING or t.user_attrs.get(KIND) in ("trained", "failed") for t in others):
+        key = self._key(found)
+        trial.set_user_attr(PROGRAM, key)
+        others = [t for t in self.ledger.trials() if t.user_attrs.get(PROGRAM) == key and t.number < trial.number]
+        if any(t.state == TrialState.RUNNING or kind(t) in ("trained", "failed") for t in others):
             self.ledger.drop(trial.number, "surplus")
             return
-        with self.ledger.beating(trial.number):
-            self._tune(trial, found, folder, listener, limit)
+        try:
+            with self.ledger.beating(trial.number):
+                self._tune(trial, found, folder, listener, limit)
+        except UpdateFinishedTrialError:
+            return  # this process was silent for so long that another one took it up
+        except RunInUseError:
+            self.ledger.release(trial.number)
+            time.sleep(_POLL_SECONDS)
+        except BaseException:
+            self.ledger.release(trial.number)
+            raise
 
     def _tune(self, trial: optuna.Trial, candidate: Candidate, folder: Path, listener: Listener, limit: Limit) -> None:
         started = time.monotonic()
         source = next(t for t in self._study.ledger.trials() if t.number == candidate.trained.number)
-        proposal = tuned_proposal(self._study, candidate.trained, candidate.point)
-        bits = f"{candidate.point.weight_bits}x{candidate.point.activation_bits}"
-        run = RunFolder(folder / "trials" / f"{candidate.trained.identity}-{bits}")
+        proposal = tuned_proposal(self._study, candidate.trained, candidate.point, self._study.config.finetune)
+        run = RunFolder(folder / "trials" / f"{candidate.trained.identity}-{self._key(candidate).replace(' ', '-')}")
 
         def on_epoch(row: dict[str, float | int | str]) -> None:
             listener(row)
@@ -172,9 +185,6 @@ class Tuning:
             except TrainingError:
                 self.ledger.drop(trial.number, "failed")
                 return
-            except BaseException:
-                self.ledger.release(trial.number)
-                raise
             self._complete(trial, candidate, proposal, fitted, time.monotonic() - started)
             shutil.rmtree(run.path)
 
@@ -217,18 +227,19 @@ def _name(study: str) -> str:
 
 def tunings(ledger: Ledger) -> list[Tuned]:
     """Return every fine-tuned program of the fine-tunings of a study."""
-    return [_tuned(t) for t in ledger.trials(TrialState.COMPLETE) if t.user_attrs.get(KIND) == "trained"]
+    return [_tuned(t) for t in ledger.trials(TrialState.COMPLETE) if kind(t) == "trained"]
 
 
 def _tuned(trial: FrozenTrial) -> Tuned:
     result = Trained.of(trial)
-    return Tuned(int(trial.user_attrs[PROGRAM].split()[0]), trial.number, result.points[0], result)
+    source, _, _, epochs, rate = trial.user_attrs[PROGRAM].split()
+    return Tuned(int(source), trial.number, result.points[0], result, FinetuneConfig(int(epochs), float(rate)))
 
 
-def tuned_proposal(study: Study, found: Trained, point: Point) -> Proposal:
+def tuned_proposal(study: Study, found: Trained, point: Point, settings: FinetuneConfig) -> Proposal:
     """Return the proposal of a program's fine-tuning."""
     proposal = at_widths(study.configurations.propose(found.params), point)
-    return replace(proposal, config=tuned_config(proposal.config, study.config.finetune))
+    return replace(proposal, config=tuned_config(proposal.config, settings))
 
 
 def at_widths(proposal: Proposal, point: Point) -> Proposal:
