@@ -141,7 +141,7 @@ PROBE = """<script>addEventListener("load", () => {
   parent.postMessage(JSON.stringify(found), "*");
 });</script>"""
 FRAME = """<body><script>addEventListener("message", (event) => { document.body.textContent = event.data; });</script>
-<iframe src="probed.html" width="{}" height="900" style="border: 0"></iframe></body>"""
+<iframe src="probed.html" width="WIDTH" height="900" style="border: 0"></iframe></body>"""
 LISTEN = '<script>window.failures = []; addEventListener("error", (e) => failures.push(e.message));</script>'
 
 
@@ -159,7 +159,7 @@ def test_the_report_in_a_browser(ended: Path, tmp_path: Path, width: int) -> Non
     probed = tmp_path / "probed.html"
     probed.write_text(text.replace("<body>", f"<body>{LISTEN}").replace("</body>", f"{PROBE}</body>"))
     frame = tmp_path / "frame.html"  # (a window of the browser itself is at least 500 wide)
-    frame.write_text(FRAME.format(width))
+    frame.write_text(FRAME.replace("WIDTH", str(width)))
     dumped = subprocess.run(
         [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000",
          "--allow-file-access-from-files", f"--user-data-dir={tmp_path}/profile", "--dump-dom",
