@@ -142,6 +142,7 @@ class Study:
     def __init__(self, config: Config, configurations: Configurations, ledger: Ledger, *, alone: bool) -> None:
         self.config, self.configurations, self.ledger = config, configurations, ledger
         self._alone = alone
+        self._trained: dict[int, Trained] = {}
         search = config.search
         self.widths = [(w, a) for w in sorted(set(search.weight_bits)) for a in sorted(set(search.activation_bits))]
         self._grid = configurations.space.grid() if search.name == "grid" else None
@@ -155,8 +156,11 @@ class Study:
         return Counts(**{item.name: kinds.get(item.name, 0) for item in fields(Counts)})
 
     def trained(self) -> list[Trained]:
-        """Return every finished training."""
-        return trained(self.ledger)
+        """Return every finished training; each is read from the storage's values once."""
+        for trial in self.ledger.trials(TrialState.COMPLETE):
+            if trial.number not in self._trained and kind(trial) == "trained":
+                self._trained[trial.number] = Trained.of(trial)
+        return [self._trained[number] for number in sorted(self._trained)]
 
     def fitting(self) -> list[tuple[Trained, Point]]:
         """Return the programs that keep the budget."""
@@ -338,8 +342,3 @@ class Study:
         if left is not None:
             self.ledger.study.enqueue_trial(left)
         return left is not None
-
-
-def trained(ledger: Ledger) -> list[Trained]:
-    """Return every finished training of a study."""
-    return [Trained.of(t) for t in ledger.trials(TrialState.COMPLETE) if kind(t) == "trained"]
