@@ -1,6 +1,7 @@
 """Recurrent against convolutional at the same flash: a search of the trade-off of each cell on each data set.
 
-All get the same time. Prints, for every limit, the program that validates best below it: integer test accuracy, flash, RAM, MACs.
+All get the same time. Prints, for every limit, the program that validates best below it: integer test accuracy, flash,
+RAM, MACs.
 
     python benchmarks/equal_flash.py [--seconds 240] [--data fsdd gsc12_small har6] [--outputs FOLDER]
 """
@@ -28,12 +29,13 @@ SPACES = {
 
 def search(data: str, cell: str, seconds: float, outputs: Path) -> dict[str, Any]:
     """Search the trade-off of a cell on a data set; return study.json."""
-    command = [
-        sys.executable, "-m", "edgesearch", f"experiment={data}", "task=search", f"cell={cell}", "search=tpe",
-        "search.objective=pareto", f"budget.flash_bytes={LIMITS[-1]}", "search.n_trials=1000", "search.workers=2",
-        f"search.timeout={seconds}", "search.finetune=2", "finetune.epochs=20", "train.epochs=40", "progress=false",
-        "cell.wRank=null", "cell.uRank=null", f"search.study={data}-{cell}", "~search.space", f"+search.space={SPACES[cell]}", f"outputs_dir={outputs}",
-    ]  # fmt: skip
+    options = (
+        f"experiment={data} cell={cell} cell.wRank=null cell.uRank=null task=search search=tpe search.objective=pareto "
+        f"budget.flash_bytes={LIMITS[-1]} search.n_trials=1000 search.workers=2 search.timeout={seconds} "
+        "search.finetune=2 finetune.epochs=20 train.epochs=40 progress=false"
+    )
+    command = [sys.executable, "-m", "edgesearch", *options.split(), f"search.study={data}-{cell}"]
+    command += ["~search.space", f"+search.space={SPACES[cell]}", f"outputs_dir={outputs}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     found: dict[str, Any] = json.loads((outputs / "search" / f"{data}-{cell}" / "study.json").read_text())
     return found
