@@ -25,7 +25,7 @@ from edgesearch.search.trained import RESULT, WEIGHTS, Trained, curve, pack, unp
 from edgesearch.search.trial import Limit, Listener
 from edgesearch.training.fit import Fitted, fit
 
-_LOST = 0.25  # of the accuracy that rounding costs, what fine-tuning does not bring back
+_LOST = 0.1  # of the accuracy that rounding costs, what fine-tuning does not bring back (docs/log.md)
 _POLL_SECONDS = 0.5
 _WORTH = 0.002  # of accuracy lost, below which there is nothing to bring back
 
