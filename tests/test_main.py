@@ -43,7 +43,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ov
         ),
         (["cell=null"], "Config group override must be a string or a list"),
         (["data.input_size=5"], "data.input_size must be null or the data's 8 features, got 5"),
-        (["cell=fastgrn"], "Could not find 'cell/fastgrn' Available options in 'cell': fastgrnn"),
+        (["cell=fastgrn"], "Could not find 'cell/fastgrn' Available options in 'cell': dscnn fastgrnn"),
         (["cells=fastgrnn"], "cells is not a key of the configuration; did you mean cell?"),
         (["cell.hidden_size=many"], "cell.hidden_size has the wrong type"),
         (["train.epochs=[1,2]"], "train.epochs has the wrong type"),
@@ -209,7 +209,11 @@ def test_help_and_completion(command: list[str]) -> None:
     script = Path(sys.executable).parent / command[0]
     command = [str(script)] if script.exists() and command[0] == "edgesearch" else command
     output = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
-    for word in ("cell: fastgrnn, fastrnn, gru, lstm, ugrnn", "wRank: null", "edgesearch cell=fastgrnn data=usps10"):
+    for word in (
+        "cell: dscnn, fastgrnn, fastrnn, gru, lenet5, lstm, ugrnn",
+        "wRank: null",
+        "edgesearch cell=fastgrnn data=usps10",
+    ):
         assert word in output
     line = "edgesearch cell=fast"
     environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}

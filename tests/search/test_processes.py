@@ -17,7 +17,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from edgesearch.search.ledger import KIND
+from edgesearch.search.ledger import kind
 from edgesearch.search.storage import RETRIED
 from tests.search.helpers import command, run, study, summary
 
@@ -44,7 +44,7 @@ def local(folder: Path) -> str:
 
 def wait_for(url: str, finished: int, process: subprocess.Popen[str]) -> None:
     until = time.monotonic() + 120
-    while sum(t.user_attrs.get(KIND) == "trained" for t in trials(url)) < finished:
+    while sum(kind(t) == "trained" for t in trials(url)) < finished:
         if process.poll() is not None:
             return
         assert time.monotonic() < until, "the search makes no headway"
@@ -58,7 +58,7 @@ def children(process: subprocess.Popen[str]) -> list[int]:
 def check_finished(url: str, count: int) -> None:
     """Exactly `count` trainings, each another one, none under way, and what was lost was tried again at most once."""
     found = trials(url)
-    done = [t for t in found if t.user_attrs.get(KIND) == "trained"]
+    done = [t for t in found if kind(t) == "trained"]
     assert len(done) == count
     assert max(Counter(t.user_attrs["identity"] for t in done).values()) == 1
     assert not [t for t in found if t.state in (TrialState.RUNNING, TrialState.WAITING)]
@@ -75,7 +75,7 @@ def test_killed_four_times_it_ends_with_every_trial_once(tmp_path: Path) -> None
         time.sleep(dice.random())
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    before = {t.number: t.values for t in trials(local(tmp_path)) if t.user_attrs.get(KIND) == "trained"}
+    before = {t.number: t.values for t in trials(local(tmp_path)) if kind(t) == "trained"}
     last = run(tmp_path, *options)
     assert last.returncode == 0, last.stderr
     check_finished(local(tmp_path), 25)
@@ -119,7 +119,7 @@ def test_workers_share_a_study_and_outlive_each_other(tmp_path: Path) -> None:
     assert process.returncode == 0, errors
     assert "a worker was killed by signal 9; the others did its work" in errors
     check_finished(local(tmp_path), 16)
-    owners = {t.user_attrs["owner"] for t in trials(local(tmp_path)) if t.user_attrs.get(KIND) == "trained"}
+    owners = {t.user_attrs["owner"] for t in trials(local(tmp_path)) if kind(t) == "trained"}
     assert len(owners) >= 2
 
 

@@ -24,7 +24,7 @@ from edgesearch.search.storage import open_storage, persist
 from edgesearch.search.trained import RESULT, WEIGHTS, Trained, pack
 
 DEFINITION = "edgesearch"
-IDENTITY = "identity"
+IDENTITY, CONFIRMED = "identity", "confirmed"
 _FORMAT = 1  # of Trained as kept in a storage
 _MISSES = 200  # draws in a row that lead to no training
 _POLL_SECONDS = 0.5
@@ -255,7 +255,11 @@ class Study:
             self._tell_unusable(trial, "infeasible", reason, size.flash_bytes, limits)
             return reason
         trial.set_user_attr(IDENTITY, proposal.identity)
-        return self._same_before(trial, proposal.identity) or Claim(trial, params, proposal)
+        unneeded = self._same_before(trial, proposal.identity)
+        if unneeded is None and not self._alone:
+            trial.set_user_attr(CONFIRMED, True)
+            unneeded = self._same_before(trial, proposal.identity)
+        return unneeded or Claim(trial, params, proposal)
 
     def widths_of(self, proposal: Proposal) -> list[tuple[int, int]]:
         """Return the bit widths to try; a model that is trained in the program's numbers has those it is trained in."""
@@ -265,13 +269,19 @@ class Study:
         return self.widths
 
     def _same_before(self, trial: Trial, identity: str) -> str | None:
-        """End a trial whose training has been done, or is under way, or which is one too many."""
+        """End a trial whose training has been done, or is under way, or which is one too many.
+
+        A trial gives way to those under way that have a lower number, and to those that are confirmed. Processes that
+        take the last trial at once call this before and after they confirm theirs: whichever confirms later sees the
+        other one, so that both never stay.
+        """
         done = running = 0
         for other in self.ledger.trials():
             if other.number == trial.number:
                 continue
             same = other.user_attrs.get(IDENTITY) == identity
-            if other.state == TrialState.RUNNING and other.number < trial.number:
+            first = other.number < trial.number or CONFIRMED in other.user_attrs
+            if other.state == TrialState.RUNNING and first:
                 running += 1
                 if same:
                     self.ledger.drop(trial.number, "surplus")
