@@ -85,7 +85,7 @@ def test_killed_four_times_it_ends_with_every_trial_once(tmp_path: Path) -> None
 
 
 def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
-    process = start(tmp_path, "search.n_trials=3", "train.epochs=400", "search.workers=2")
+    process = start(tmp_path, "search.n_trials=3", "train.epochs=9000", "search.workers=2")
     until = time.monotonic() + 120
     while sum(t.state == TrialState.RUNNING for t in trials(local(tmp_path))) < 2 and time.monotonic() < until:
         time.sleep(0.1)
