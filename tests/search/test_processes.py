@@ -67,7 +67,7 @@ def check_finished(url: str, count: int) -> None:
 
 @pytest.mark.slow
 def test_killed_four_times_it_ends_with_every_trial_once(tmp_path: Path) -> None:
-    options = ("search.n_trials=25", "train.epochs=6", "search.pruner=none")
+    options = ("search.n_trials=25", "search.pruner=none")
     dice = random.Random(5)
     for kill in range(4):
         process = start(tmp_path, *options)

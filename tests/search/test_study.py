@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from edgesearch.config import config_hash
 from edgesearch.errors import ConfigError, StorageError
 from edgesearch.search import storage as storage_module
+from edgesearch.search import study as study_module
 from edgesearch.search.ledger import KIND
 from edgesearch.search.programs import Point
 from edgesearch.search.storage import OWNER
@@ -83,6 +84,12 @@ def test_what_cannot_fit_is_a_constraint_and_never_a_training(tmp_path: Path) ->
         assert constraints(found, number).keys() == constraints(found, refused[0].number).keys()
 
 
+@pytest.fixture
+def few_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module, "_MISSES", 30)
+
+
+@pytest.mark.usefixtures("few_misses")
 def test_a_space_in_which_nothing_fits_is_one_line(tmp_path: Path) -> None:
     found = study(tmp_path, "budget.flash_bytes=40")
     with pytest.raises(ConfigError, match="configurations that fit, got none"):
@@ -96,13 +103,14 @@ def test_a_rank_that_saves_nothing_is_the_full_rank(tmp_path: Path) -> None:
     assert (cell.wRank, cell.uRank) == (3, None)  # 8 x 3 + 3 x 8 < 8 x 8; 8 x 4 + 4 x 8 is not
 
 
+@pytest.mark.usefixtures("few_misses")
 def test_the_same_training_is_not_done_twice(tmp_path: Path) -> None:
     found = study(tmp_path, *space("{cell:{hidden_size:'choice(4,8)'}}"), "search=random", "search.n_trials=5")
     assert {finish(found, accuracy).params["cell.hidden_size"] for accuracy in (0.8, 0.9)} == {4, 8}
     assert found.claim() is None
     counts = found.counts()
     assert (counts.trained, counts.done) == (2, 2)
-    assert counts.repeated >= 100
+    assert counts.repeated >= 30
     repeats = [t for t in found.ledger.trials() if t.user_attrs[KIND] == "repeated"]
     trials = found.ledger.trials()
     assert all(t.values == trials[t.user_attrs["repeats"]].values for t in repeats)
@@ -289,13 +297,13 @@ def test_pruned_and_failed_trainings_count_and_teach(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["tpe", "nsga2", "gp", "random"])
 @pytest.mark.parametrize("objective", ["accuracy", "pareto"])
 def test_every_sampler_learns_from_what_does_not_fit(tmp_path: Path, name: str, objective: str) -> None:
-    options = (f"search={name}", f"search.objective={objective}", "budget.flash_bytes=250", "search.n_trials=18")
+    options = (f"search={name}", f"search.objective={objective}", "budget.flash_bytes=250", "search.n_trials=13")
     found = study(tmp_path, *options)
-    for step in range(18):
+    for step in range(13):
         claim = claimed(found)
         found.complete(claim, result(claim, 0.8 + 0.01 * step, 240 - step), WEIGHTS)
     assert found.claim() is None
-    assert found.counts().trained == 18
+    assert found.counts().trained == 13
     best = found.ledger.study.best_trials
     assert best
     assert all(t.user_attrs[KIND] == "trained" for t in best)
