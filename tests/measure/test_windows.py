@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edgesearch.compress.executor import Executor
 from edgesearch.compress.graph import Graph
@@ -86,3 +88,46 @@ def test_costs_are_those_of_the_layers() -> None:
     places = [FIRST.places[0] * FIRST.places[1], SECOND.places[0] * SECOND.places[1]]
     assert program.macs == full["K1"] * places[0] + full["K2"] * places[1] + full["F"]
     assert program.flash_bytes == 36 + 24 + 20 + 2 * (4 + CLASSES)
+
+
+@st.composite
+def slides(draw: st.DrawFn) -> IntegerProgram:
+    """A convolution over the window, one in groups, a pooling, a dense layer; any strides and paddings."""
+
+    def geometry(channels: int, height: int, width: int) -> Geometry:
+        padding = draw(st.integers(0, 2)), draw(st.integers(0, 2))
+        kernel = draw(st.integers(1, height + 2 * padding[0])), draw(st.integers(1, width + 2 * padding[1]))
+        return Geometry(channels, height, width, kernel, (draw(st.integers(1, 3)), draw(st.integers(1, 3))), padding)
+
+    steps, features, channels = draw(st.integers(1, 8)), draw(st.integers(1, 8)), draw(st.integers(1, 4))
+    first = geometry(1, steps, features)
+    second = geometry(channels, *first.places)
+    kernel = draw(st.integers(1, second.places[0])), draw(st.integers(1, second.places[1]))
+    pool = Geometry(channels, *second.places, kernel, (draw(st.integers(1, 2)), draw(st.integers(1, 2))))
+    sizes = {"c1": area(first, channels), "c2": area(second, channels), "p": area(pool, channels), "y": 3}
+    head = (
+        Convolve("c1", "window", "K1", first, "b1", 1, draw(st.sampled_from([None, 0.0]))),
+        Convolve("c2", "c1", "K2", second, None, channels),
+        Pool("p", "c2", pool, draw(st.sampled_from(["max", "sum"]))),
+        Affine("y", (("F", "p"),)),
+    )
+    shapes = {"K1": (channels, 1, *first.kernel), "b1": (channels,), "K2": (channels, 1, *second.kernel)}
+    shapes |= {"F": (3, sizes["p"])}
+    generator = np.random.default_rng(draw(st.integers(0, 99)))
+    a, w, b = Format(8, 4), Format(draw(st.sampled_from([4, 8])), 2), Format(16, 8)
+    constants = {
+        name: Constant(generator.integers(form.low, form.high + 1, shape), form)
+        for name, shape in shapes.items()
+        for form in [b if name == "b1" else w]
+    }
+    values = {"input": Value(features, a)} | {name: Value(size, a) for name, size in sizes.items()}
+    return IntegerProgram(steps, values | {"y": Value(3, Format(16, 4))}, constants, {}, {}, (), head, "y")
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(slides())
+def test_any_stride_and_padding_runs_in_c(program: IntegerProgram) -> None:
+    given_format = program.values["input"].format
+    shape = (program.steps, 10, program.inputs)
+    x = np.random.default_rng(0).integers(given_format.low, given_format.high + 1, shape)
+    compare(program, x, variants()[:1])
