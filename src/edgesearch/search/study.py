@@ -25,6 +25,7 @@ from edgesearch.search.trained import RESULT, WEIGHTS, Trained, pack
 
 DEFINITION = "edgesearch"
 IDENTITY, CONFIRMED = "identity", "confirmed"
+CONSTRAINTS = "constraints"  # a list: optuna-dashboard shows no feasibility of constraints by name
 _FORMAT = 1  # of Trained as kept in a storage
 _MISSES = 200  # draws in a row that lead to no training
 _POLL_SECONDS = 0.5
@@ -299,8 +300,7 @@ class Study:
     def _repeat(self, trial: Trial, other: FrozenTrial) -> None:
         trial.set_user_attr(KIND, "repeated")
         trial.set_user_attr("repeats", other.number)
-        for name, value in other.constraints.items():
-            trial.set_constraint(name, value)
+        self.ledger.note(trial.number, CONSTRAINTS, list(other.constraints.values()))
         if other.state == TrialState.PRUNED:
             self.ledger.study.tell(trial.number, state=TrialState.PRUNED)
         else:
@@ -322,12 +322,13 @@ class Study:
         return chance(self.configurations.dataset(self.config.data).classes)
 
     def _constrain(self, trial: Trial, limits: dict[str, float], *, usable: bool = True) -> None:
-        """Set the same constraints for every trial, as the Gaussian process wants them."""
-        trial.set_constraint("usable", 0.0 if usable else 1.0)
-        budget = self.config.budget
-        for name in ("flash_bytes", "ram_bytes", "macs"):
-            if getattr(budget, name) is not None:
-                trial.set_constraint(name, limits.get(name, 0.0))
+        """Set the same constraints for every trial, as the Gaussian process wants it, in a form that all tools read.
+
+        The first one is whether the configuration is usable at all, then the limits of the budget that are set.
+        """
+        named = [name for name in ("flash_bytes", "ram_bytes", "macs") if getattr(self.config.budget, name) is not None]
+        values = [0.0 if usable else 1.0, *(limits.get(name, 0.0) for name in named)]
+        self.ledger.note(trial.number, CONSTRAINTS, values)
 
     def _tell_unusable(self, trial: Trial, kind: str, reason: str, flash: int | None, limits: dict[str, float]) -> None:
         """Tell the sampler a constraint that is not met, with the worst accuracy seen, which misleads no model."""
