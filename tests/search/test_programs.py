@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from edgesearch.config import BudgetConfig
+from edgesearch.report.study import front
 from edgesearch.search.chosen import Program, choose
 from edgesearch.search.configurations import size_at
-from edgesearch.search.programs import Point, front, hypervolume, most_accurate, points, representative
+from edgesearch.search.programs import Point, hypervolume, most_accurate, points, representative
 from edgesearch.search.sampling import RUNGS, Rungs
 from edgesearch.search.study import Study
 from edgesearch.search.trained import Trained

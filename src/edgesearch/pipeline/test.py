@@ -5,18 +5,15 @@ import warnings
 import torch
 from rich.console import Console
 
-from edgesearch.cells.classifier import AnyClassifier, build_classifier
+from edgesearch.cells.classifier import AnyClassifier
 from edgesearch.config import Config
-from edgesearch.data import Dataset, load_dataset, source_digest
-from edgesearch.data.batches import tensors
+from edgesearch.data import Dataset
 from edgesearch.errors import DifferenceError, EdgesearchWarning, ModelFileError, ToolError
 from edgesearch.export.layout import ram_bytes
-from edgesearch.measure import confusion_of, evaluate
+from edgesearch.measure import confusion_of
 from edgesearch.measure.compiled import variants
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.program import compiled_accuracy, fake_quant_accuracy, outcome, recompiled
-from edgesearch.pipeline.show import finished_run
-from edgesearch.pipeline.train import spec_for
 from edgesearch.pipeline.variant import load_variant, needs_program
 from edgesearch.report.compression import metrics
 from edgesearch.report.record import Record
@@ -37,15 +34,9 @@ def test(config: Config) -> Record:
     """
     if config.quantization is not None or config.pruning is not None:
         return _variant(config)
-    folder, record = finished_run(config)
-    stored = folder.config()
-    stored.data.path = config.data.path or stored.data.path
-    if source_digest(stored.data) != record["data"]["content"]:
-        raise ModelFileError(f"the run was trained on other content than {stored.data.path} holds now; train it again")
-    dataset = load_dataset(stored.data)
-    model = build_classifier(spec_for(stored, dataset))
-    folder.load_best(model)
-    found = evaluate(model, *tensors(dataset, dataset.test), dataset.classes)
+    variant = load_variant(config)
+    folder, record, dataset, model = variant.folder, variant.record, variant.dataset, variant.model()
+    found = variant.evaluated(on_test=True)
     record |= {"confusion": found.confusion, "per_class_accuracy": found.per_class}
     if abs(found.accuracy - record["test_accuracy"]["float"]) > TOLERANCE:
         raise ModelFileError(

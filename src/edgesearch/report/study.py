@@ -1,7 +1,8 @@
 """A study as plain values: what its HTML report and its Weights & Biases summary are made of."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from edgesearch.report.record import Record
 
@@ -79,10 +80,29 @@ class StudyView:
         return found
 
 
-def front(programs: list[ProgramView]) -> list[ProgramView]:
+class Placed(Protocol):
+    """What has a place in the trade-off."""
+
+    @property
+    def flash_bytes(self) -> int:
+        """Flash."""
+
+    @property
+    def ram_bytes(self) -> int:
+        """RAM."""
+
+    @property
+    def val_accuracy(self) -> float:
+        """Accuracy on validation data."""
+
+
+P = TypeVar("P", bound=Placed)
+
+
+def front(programs: Iterable[P]) -> list[P]:
     """Return the programs that no other one beats in flash and accuracy, by growing flash."""
-    best: list[ProgramView] = []
-    for program in sorted(programs, key=lambda p: (p.flash_bytes, -p.val_accuracy)):
+    best: list[P] = []
+    for program in sorted(programs, key=lambda p: (p.flash_bytes, -p.val_accuracy, p.ram_bytes)):
         if not best or program.val_accuracy > best[-1].val_accuracy:
             best.append(program)
     return best

@@ -17,8 +17,9 @@ from edgesearch.errors import EdgesearchWarning, ModelFileError
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
 from edgesearch.report.record import Record, write_record, write_text
+from edgesearch.report.study import front
 from edgesearch.search.configurations import Proposal
-from edgesearch.search.programs import Point, chosen, front
+from edgesearch.search.programs import Point, chosen
 from edgesearch.search.study import Study
 from edgesearch.search.trained import Trained, parse_formats, unpack
 from edgesearch.search.tuning import Tuned, Tuning, at_widths, tuned_proposal

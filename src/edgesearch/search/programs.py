@@ -96,15 +96,6 @@ def _point(
     )
 
 
-def front(found: Iterable[Point]) -> list[Point]:
-    """Return the points that no other one beats in flash and accuracy, by growing flash."""
-    best: list[Point] = []
-    for point in sorted(found, key=lambda p: (p.flash_bytes, -p.val_accuracy, p.ram_bytes)):
-        if not best or point.val_accuracy > best[-1].val_accuracy:
-            best.append(point)
-    return best
-
-
 def hypervolume(found: Iterable[tuple[int, float]], limit: int, least: float) -> float:
     """Return the area that (flash, accuracy) pairs dominate.
 

@@ -15,9 +15,10 @@ from edgesearch.budget import excess
 from edgesearch.config import Config
 from edgesearch.config.identity import flat
 from edgesearch.errors import ConfigError, StorageError
+from edgesearch.report.study import front
 from edgesearch.search.configurations import Configurations, Proposal, narrowest, size_at
 from edgesearch.search.ledger import KIND, Ledger, kind
-from edgesearch.search.programs import Point, chance, front, most_accurate, representative
+from edgesearch.search.programs import Point, chance, most_accurate, representative
 from edgesearch.search.sampling import pruner, sampler
 from edgesearch.search.space import Params, Space
 from edgesearch.search.storage import open_storage, persist
