@@ -21,6 +21,7 @@ class Graph:
         sizes: length of each value; `input` is the raw frame.
         roles: of each value and constant.
         parameters: of each constant, what gives its current numbers, differentiably.
+        squashed: of the constants that are a sigmoid of a parameter, what gives that parameter.
         states, step, head, logits: as in `IntegerProgram`.
         bounded: values that a sigmoid, tanh or piecewise-linear form gives, which 1 bounds, and whether below zero too.
     """
@@ -29,6 +30,7 @@ class Graph:
     sizes: dict[str, int] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
     parameters: dict[str, Callable[[], Tensor]] = field(default_factory=dict)
+    squashed: dict[str, Callable[[], Tensor]] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     step: list[Operation] = field(default_factory=list)
     head: list[Operation] = field(default_factory=list)

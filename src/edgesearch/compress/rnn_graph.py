@@ -125,7 +125,8 @@ class _Layer:
     def scalar(self, name: str) -> str:
         """A scalar after its sigmoid."""
         parameter = self.cell.get_parameter(name)
-        return self.g.constant(self.prefix + name, "scalar", lambda: torch.sigmoid(parameter).reshape(1))
+        self.g.squashed[self.prefix + name] = lambda: parameter
+        return self.g.constant(self.prefix + name, "scalar", lambda: torch.sigmoid(parameter.double()).reshape(1))
 
     def product(self, out: str, block: int, *, x: bool = True, h: str | None = None, bias: str | None = None) -> str:
         """out = x W + h U (+ bias), for one block; `h` None leaves U out."""

@@ -150,6 +150,34 @@ def _firmware(config: Config) -> str | None:
     return None
 
 
+def _fixed(config: Config) -> str | None:
+    train, cell = config.train, config.cell
+    if train.arithmetic == "float":
+        if train.rounding == "nearest":
+            return None
+        return f"train.rounding belongs to fixed point, got {train.rounding} in floats; set train.arithmetic=fixed"
+    for holds, rule, remedy in (
+        (cell.channels is None, f"recurrent cells, got cell={cell.name}", "cell=lstm"),
+        (not cell.bidirectional, "one direction, got cell.bidirectional=true", "cell.bidirectional=false"),
+        (cell.dropout == 0, f"layers without dropout, got {cell.dropout:g}", "cell.dropout=0"),
+        (train.weight_decay == 0, f"weights without decay, got {train.weight_decay:g}", "train.weight_decay=0"),
+        (train.device != "cuda", "the CPU, got train.device=cuda", "train.device=cpu"),
+        (
+            config.schedule.quantize_from is None,
+            f"the program's numbers from the start, got quantize_from={config.schedule.quantize_from}",
+            "schedule.quantize_from=null",
+        ),
+        (
+            config.quant.activation_bits >= 12,
+            f"at least 12 bits of activations, got {config.quant.activation_bits}",
+            "quant.activation_bits=16",
+        ),
+    ):
+        if not holds:
+            return f"train.arithmetic=fixed is for {rule}; set {remedy}"
+    return None
+
+
 def _run_folder(config: Config) -> str | None:
     task = config.task.name
     takes_run = task not in ("train", "compress", "search", "report")
@@ -204,6 +232,7 @@ _CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
     _augmentation,
     _features,
     _firmware,
+    _fixed,
     _run_folder,
     _files,
     _study,

@@ -132,8 +132,11 @@ class ScheduleConfig:
 
 @dataclass
 class TrainConfig:
-    """Optimiser, learning-rate schedule and guards."""
+    """Arithmetic, loss, optimiser, learning-rate schedule and guards; `rounding` is that of fixed-point gradients."""
 
+    arithmetic: str = key(Rule(choices=("float", "fixed")))
+    rounding: str = key(Rule(choices=("nearest", "stochastic", "pseudo")))
+    loss: str = key(Rule(choices=("cross_entropy", "mse")))
     epochs: int = key(COUNT)
     batch_size: int = key(COUNT)
     lr: float = key(POSITIVE)

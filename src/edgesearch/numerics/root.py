@@ -60,6 +60,11 @@ class RootTable:
         return np.where(x > 0, np.clip(found, self.to.low, self.to.high), self.to.high)
 
 
+def bare_root(x: Ints) -> tuple[Ints, Ints]:
+    """Return y with 14 fraction bits and k for integers x > 0 of up to 62 bits: 1 / sqrt(x) = y 2 ** -14 2 ** -k."""
+    return approximate_root(Format(16, 0), Format(16, 14), 2e-4).reduced(x)
+
+
 @cache
 def approximate_root(source: Format, to: Format, error: float) -> RootTable:
     """Return the smallest table whose relative error is at most `error`.

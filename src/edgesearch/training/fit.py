@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from edgesearch.cells.classifier import AnySpec, build_classifier
+from edgesearch.cells.classifier import AnyClassifier, AnySpec, Classifier, build_classifier
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
 from edgesearch.errors import ConfigError, ModelFileError, TrainingError
@@ -26,6 +26,7 @@ from edgesearch.training.callbacks import (
     ThreePhase,
 )
 from edgesearch.training.datamodule import SequenceData
+from edgesearch.training.fixed import FixedClassifier
 from edgesearch.training.module import SequenceClassifier
 from edgesearch.training.phases import Phases
 
@@ -34,7 +35,8 @@ from edgesearch.training.phases import Phases
 class Fitted:
     """The best epoch's weights and number (from 0), a row an epoch, where training was resumed, the cost before.
 
-    `formats` are those in which it was trained, empty for a training in floats.
+    `formats` are those in which it was trained, empty for a training in floats; `overflows`, of a training in fixed
+    point, how many results were saturated, by place.
     """
 
     state_dict: dict[str, Tensor]
@@ -43,6 +45,7 @@ class Fitted:
     resumed_at: int | None
     seconds_before: float
     formats: dict[str, Format]
+    overflows: dict[str, int] | None = None
 
 
 def fit(
@@ -76,14 +79,7 @@ def fit(
     torch.manual_seed(config.seed)
     model = build_classifier(spec, config.cell.backend)
     data = SequenceData(dataset, config.data, config.train.batch_size, config.seed)
-    module = SequenceClassifier(
-        model,
-        spec.classes,
-        config.train,
-        seed=config.seed,
-        steps_per_epoch=data.steps_per_epoch,
-        steps_per_chunk=data.steps_per_chunk,
-    )
+    module = _module(config, dataset, model, data)
     phases = Phases.of(config.schedule, config.train.epochs * data.steps_per_epoch)
     support: pl.Callback = ThreePhase(spec, phases, model)
     if start is not None:
@@ -123,8 +119,25 @@ def fit(
             f"an epoch must end with the sparsity reached, got none in {config.train.epochs}; raise train.epochs"
         )
     chosen = best.best
-    return Fitted(
-        chosen["state_dict"], chosen["epoch"], best.history, best.resumed_at, best.seconds_before, quantized.formats
+    weights, formats, overflows = chosen["state_dict"], quantized.formats, None
+    if isinstance(module, FixedClassifier):
+        weights, formats, overflows = module.fixed.shipped(weights), module.formats, module.overflows
+    history = best.history
+    return Fitted(weights, chosen["epoch"], history, best.resumed_at, best.seconds_before, formats, overflows)
+
+
+def _module(config: Config, dataset: Dataset, model: AnyClassifier, data: SequenceData) -> SequenceClassifier:
+    if config.train.arithmetic == "fixed":
+        assert isinstance(model, Classifier)
+        steps, chunk = data.steps_per_epoch, data.steps_per_chunk
+        return FixedClassifier(model.double(), dataset, config, steps_per_epoch=steps, steps_per_chunk=chunk)
+    return SequenceClassifier(
+        model,
+        dataset.classes,
+        config.train,
+        seed=config.seed,
+        steps_per_epoch=data.steps_per_epoch,
+        steps_per_chunk=data.steps_per_chunk,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss, one_hot
 from torchmetrics.classification import MulticlassAccuracy
 
 from edgesearch.compress.finetune import FakeQuantized
@@ -40,8 +40,16 @@ def clip_gradients(parameters: list[nn.Parameter], limit: float) -> None:
     torch._foreach_mul_(gradients, torch.clamp(limit / (norm + 1e-6), max=1.0))
 
 
+def loss_of(kind: str, logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean loss of logits (B, C): `cross_entropy`, or `mse`, the mean squared distance to 0 and 1."""
+    if kind == "cross_entropy":
+        return cross_entropy(logits, y, label_smoothing=smoothing)
+    targets = one_hot(y, logits.size(1)) * (1 - smoothing) + smoothing / logits.size(1)
+    return mse_loss(logits, targets.to(logits))
+
+
 class SequenceClassifier(pl.LightningModule):
-    """Trains a classifier with Adam and cross-entropy.
+    """Trains a classifier with Adam.
 
     Args:
         model: logits (B, C) from sequences (T, B, D).
@@ -73,7 +81,7 @@ class SequenceClassifier(pl.LightningModule):
         self.val_loss = math.nan
         self.val_accuracy = math.nan
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> torch.optim.Optimizer | None:
         """Adam over every parameter, the head included."""
         return torch.optim.Adam(
             self.model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
@@ -95,26 +103,30 @@ class SequenceClassifier(pl.LightningModule):
         Raises:
             TrainingError: a loss is not finite.
         """
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        optimizer.param_groups[0]["lr"] = learning_rate(self.config, self.trainer.current_epoch)
         callbacks = [c for c in self.trainer.callbacks if isinstance(c, StepCallback)]  # type: ignore[attr-defined]
-        parameters = list(self.model.parameters())
         first = self.trainer.current_epoch * self.steps_per_epoch + batch_idx * self.steps_per_chunk
         losses = []
         for step, (x, y) in enumerate(batch, start=first):
-            for parameter in parameters:
-                parameter.grad = None
-            loss = cross_entropy(self.logits(x), y, label_smoothing=self.config.label_smoothing)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if self.config.clip_norm is not None:
-                clip_gradients(parameters, self.config.clip_norm)
-            optimizer.step()
+            losses.append(self.descend(x, y, step))
             for callback in callbacks:
                 callback.after_step(step)
-            losses.append(loss.detach())
         self._check(torch.stack(losses), first)
         self.losses += losses
+
+    def descend(self, x: Tensor, y: Tensor, step: int) -> Tensor:
+        """Take the optimiser's step number `step` on a batch, x (T, B, D) and y (B,); return its loss."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        group = optimizer.param_groups[0]
+        group["lr"] = learning_rate(self.config, self.trainer.current_epoch)
+        for parameter in group["params"]:
+            parameter.grad = None
+        loss = loss_of(self.config.loss, self.logits(x), y, self.config.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip_norm is not None:
+            clip_gradients(group["params"], self.config.clip_norm)
+        optimizer.step()
+        return loss.detach()
 
     def _check(self, losses: Tensor, first: int) -> None:
         finite = torch.isfinite(losses)
@@ -129,7 +141,7 @@ class SequenceClassifier(pl.LightningModule):
         """Measure loss and accuracy on the whole validation split at once."""
         x, y = batch
         logits = self.logits(x)
-        self.val_loss = float(cross_entropy(logits, y))
+        self.val_loss = float(loss_of(self.config.loss, logits, y))
         if not math.isfinite(self.val_loss):
             raise TrainingError(
                 f"the validation loss must stay finite, got {self.val_loss} after epoch {self.trainer.current_epoch}; "

@@ -1,0 +1,148 @@
+"""A recurrent classifier that is trained in integers: its program in formats that follow from settings alone.
+
+The weights are one vector of 32-bit integers. The program's constants are the same numbers in fewer bits, so that what
+is trained is what will be shipped.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgesearch.cells.classifier import Classifier
+from edgesearch.compress.calibrate import Widths, fitted
+from edgesearch.compress.graph import Graph
+from edgesearch.compress.program import compile_program
+from edgesearch.numerics.approximation import SOURCE
+from edgesearch.numerics.fixed import Arithmetic, Fixed
+from edgesearch.numerics.format import Floats, Format, Ints
+from edgesearch.numerics.operations import Apply
+from edgesearch.numerics.program import IntegerProgram
+from edgesearch.numerics.rules import Exact
+
+WEIGHTS = Format(32, 28)  # +-8
+_FEW = 8  # bits of a weight from which on its range is +-4
+_SCALED = ("input_scale", "input_offset")
+
+
+def public_formats(graph: Graph, widths: Widths, frames: Floats) -> dict[str, Format]:
+    """Return a format for every value and constant; of the data only the range of `frames` and their scaling count.
+
+    Weights and biases reach 8 (4 with at most 8 bits), gates 1, logits 64 and all other values 16.
+    """
+    bits = {name: widths.bits(graph, name) for name in graph.roles}
+    whole = {"activation": 4, "inner": 4, "logits": 6, "matrix": 3, "bias": 3, "scalar": 1}
+    formats = {}
+    for name, role in graph.roles.items():
+        if name == "input":
+            formats[name] = fitted(frames.reshape(-1), float(np.abs(frames).max()), bits[name], "max")
+        elif name in _SCALED:
+            numbers = graph.parameters[name]().detach().double().numpy().reshape(-1)
+            formats[name] = fitted(numbers, float(np.abs(numbers).max()), bits[name], "max")
+        elif name in graph.bounded:
+            formats[name] = Format(bits[name], bits[name] - 2)
+        else:
+            narrow = role == "matrix" and bits[name] <= _FEW
+            formats[name] = Format(bits[name], bits[name] - 1 - whole[role] + narrow)
+    formats |= {o.source: SOURCE for o in (*graph.step, *graph.head) if isinstance(o, Apply)}
+    return formats | {state: formats[source] for state, source in graph.states.items()}
+
+
+class FixedPoint:
+    """The weights of a classifier as integers, and its program's constants made of them.
+
+    Args:
+        model: a classifier in float64, whose parameters from now on are multiples of 2 ** -28.
+        graph: of that classifier.
+        formats: of every value and constant.
+        function_error: of the program's tables.
+        arithmetic: counts constants that leave their range.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        graph: Graph,
+        formats: Mapping[str, Format],
+        function_error: float,
+        arithmetic: Arithmetic,
+    ) -> None:
+        self._names, self._parameters = map(list, zip(*model.named_parameters(), strict=True))
+        self._formats, self._arithmetic = formats, arithmetic
+        self.weights = Fixed.of(torch.cat([p.detach().reshape(-1) for p in self._parameters]).numpy(), WEIGHTS)
+        self.program: IntegerProgram = compile_program(graph, formats, function_error)
+        self._places = _places(self._parameters, graph)
+        self._squashed = {name: _sigmoid(formats[name]) for name in graph.squashed}
+
+    @property
+    def trained(self) -> frozenset[str]:
+        """The constants that come from weights."""
+        return frozenset(self._places)
+
+    @property
+    def weights(self) -> Fixed:
+        """All weights (n,), one parameter of the model after the other."""
+        flat = torch.cat([p.detach().reshape(-1) for p in self._parameters]).numpy()
+        return Fixed((flat * 2.0**WEIGHTS.fraction).astype(np.int64), WEIGHTS)
+
+    @weights.setter
+    def weights(self, weights: Fixed) -> None:
+        parts = torch.split(torch.from_numpy(weights.numbers), [p.numel() for p in self._parameters])
+        with torch.no_grad():
+            for parameter, part in zip(self._parameters, parts, strict=True):
+                parameter.copy_(part.view_as(parameter))
+
+    def constants(self, weights: Fixed) -> dict[str, Ints]:
+        """Return the program's constants."""
+        found = {}
+        for name, places in self._places.items():
+            to = SOURCE if name in self._squashed else self._formats[name]
+            integers = self._arithmetic.store(weights.integers[places], WEIGHTS.fraction, to, name).integers
+            found[name] = self._squashed[name][integers - to.low] if name in self._squashed else integers
+        return found
+
+    def gradient(
+        self, found: Mapping[str, Exact], constants: Mapping[str, Ints], to: Format, scale: int, arithmetic: Arithmetic
+    ) -> Fixed:
+        """Return the gradient (n,) of all weights from those of the constants, which are 2 ** scale times too large."""
+        flat = np.zeros(sum(p.numel() for p in self._parameters), np.int64)
+        for name, (total, fraction) in found.items():
+            if name in self._squashed:
+                one = 1 << self._formats[name].fraction
+                total = total * (constants[name] * (one - constants[name]))
+                fraction += 2 * self._formats[name].fraction
+            flat[self._places[name]] = arithmetic.store(total, fraction + scale, to, "gradients").integers
+        return Fixed(flat, to)
+
+    def shipped(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights of the model as the program has them, in float32, which holds them exactly."""
+        flat = torch.cat([state[name].reshape(-1) for name in self._names]).numpy()
+        weights, numbers = Fixed.of(flat, WEIGHTS), np.zeros(len(flat))
+        for name, places in self._places.items():
+            to = SOURCE if name in self._squashed else self._formats[name]
+            numbers[places] = Arithmetic().store(weights.integers[places], WEIGHTS.fraction, to, name).numbers
+        parts = torch.split(torch.from_numpy(numbers).float(), [p.numel() for p in self._parameters])
+        return {n: part.view_as(p) for n, p, part in zip(self._names, self._parameters, parts, strict=True)}
+
+
+def _places(parameters: list[torch.nn.Parameter], graph: Graph) -> dict[str, Ints]:
+    """Return where in the vector of all weights the numbers of each trained constant are, in the constant's shape."""
+    kept = [p.detach().clone() for p in parameters]
+    first, found = 0, {}
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(torch.arange(first, first + parameter.numel()).view_as(parameter))
+            first += parameter.numel()
+        for name in graph.parameters.keys() - set(_SCALED):
+            numbers = graph.squashed.get(name, graph.parameters[name])()
+            found[name] = (numbers if numbers.dim() == 2 and name not in graph.squashed else numbers.reshape(-1)).long().numpy()
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.copy_(value)
+    return found
+
+
+def _sigmoid(to: Format) -> Ints:
+    """The sigmoid of every integer of `SOURCE`: a table that follows from its formats."""
+    every = torch.from_numpy(SOURCE.numbers(np.arange(SOURCE.low, SOURCE.high + 1)))
+    return to.integers(torch.sigmoid(every).numpy())

@@ -1,0 +1,75 @@
+"""How a sum of integers loses its last bits: the rule, or one of the random ways that training may use instead.
+
+Every way adds a number u below 2 ** shift and shifts right; the rule's u is the half. Random u come from mixing
+64 bits: a counter's for `stochastic`, the sum's own for `pseudo`.
+"""
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesearch.errors import ConfigError
+from edgesearch.numerics.format import Ints, round_shift
+
+Kind = Literal["nearest", "stochastic", "pseudo"]
+_RANDOM = 63  # bits of a random number
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class Rounding:
+    """Shifts right with one of three ways of rounding.
+
+    Args:
+        kind: `nearest` is `round_shift`, halves upwards. `stochastic` rounds up with the probability of what is cut
+            off. `pseudo` does so with a hash of the sum as the random number, as NITI does with its last bits
+            (arXiv:2009.13108); those are zero in a half or a quarter, which would then always go up.
+        seed: of the counter.
+
+    Raises:
+        ConfigError: the kind is unknown.
+    """
+
+    def __init__(self, kind: Kind = "nearest", seed: int = 0) -> None:
+        if kind not in KINDS:
+            raise ConfigError(f"train.rounding must be one of {', '.join(KINDS)}, got {kind}; set train.rounding=nearest")
+        self.kind = kind
+        self._seed, self._counter = seed, 0
+
+    def restart(self, step: int) -> None:
+        """Draw as at the beginning of a step, so that a resumed training draws what it would have drawn."""
+        self._counter = (self._seed * 1_000_003 + step) << 32
+
+    def __call__(self, values: npt.NDArray[Any], shift: int | Ints) -> npt.NDArray[Any]:
+        """Return values * 2 ** -shift as integers.
+
+        Args:
+            values: int64, or Python's integers.
+            shift: for all values, or one of at least 0 for each.
+        """
+        if isinstance(shift, int):
+            if self.kind == "nearest" or shift <= 0:
+                return round_shift(values, shift)
+            bits = self._bits(values)
+            wide = bits.astype(object) << max(shift - _RANDOM, 0) if values.dtype == object else bits
+            return (values + (wide & ((1 << shift) - 1))) >> shift
+        if self.kind == "nearest":
+            return (values + np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)) >> shift
+        return (values + (self._bits(values) & ((np.int64(1) << shift) - 1))) >> shift
+
+    def _bits(self, values: npt.NDArray[Any]) -> Ints:
+        if self.kind == "pseudo":
+            own = values & ((1 << _RANDOM) - 1) if values.dtype == object else values
+            return mixed(own.astype(np.int64, copy=False))
+        first = self._counter
+        self._counter += values.size
+        return mixed(np.arange(first, first + values.size, dtype=np.int64)).reshape(values.shape)
+
+
+def mixed(values: Ints) -> Ints:
+    """Return 63 evenly distributed bits of each of the values: SplitMix64 (Steele, Lea and Flood, 2014)."""
+    z: npt.NDArray[np.uint64] = values.view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return (z >> np.uint64(1)).view(np.int64)
