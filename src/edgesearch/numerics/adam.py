@@ -1,8 +1,9 @@
 """Adam in integers (Kingma and Ba, arXiv:1412.6980), on all weights of a model as one vector.
 
-The gradient and its mean have 32 bits. The mean of its square has 62, twice the gradient's fraction: it holds the square
-of every gradient, so that it neither clips nor underflows, and its square root has the gradient's own resolution, which
-takes the place of epsilon. Only what follows from settings and the step's number comes from floats.
+The gradient has at most 32 bits, its mean 12 more fraction bits. The mean of its square holds the square of every
+gradient in 62 bits and carries what its decay leaves over, 24 bits more: it neither clips nor underflows. 2 ** -20 of a
+squared unit of the gradient takes the place of epsilon. Only what follows from settings and the step's number comes from
+floats.
 """
 
 import math
@@ -15,22 +16,29 @@ from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.root import bare_root
 
 _ROOT = 14  # fraction bits of a reciprocal square root's mantissa
+_FINER = 12  # fraction bits of the mean beyond those of the gradient
+_FINE, _FINE_ROOT = 20, 40  # bits of the rest that a small square's root takes, and where it is small
 _LOW = 30  # bits of the lower part of a 62-bit number
 MEAN_SHARE, SQUARE_SHARE = 0.1, 0.001  # 1 - beta of the two means
+_DECAY, _REST = constant(SQUARE_SHARE)
 
 
 @dataclass
 class Moments:
-    """The running means of the gradient and of its square, (n,) each, and the steps taken."""
+    """The running means of the gradient, with 12 bits more, and of its square, (n,) each, and the steps taken.
+
+    `rest` is the square's part below 1, in units of 2 ** -24.
+    """
 
     mean: Ints
     square: Ints
+    rest: Ints
     steps: int = 0
 
     @classmethod
     def zero(cls, size: int) -> "Moments":
         """Return those before the first step."""
-        return cls(np.zeros(size, np.int64), np.zeros(size, np.int64))
+        return cls(*(np.zeros(size, np.int64) for _ in range(3)))
 
 
 def clipped(gradient: Fixed, limit: float, arithmetic: Arithmetic) -> Fixed:
@@ -63,20 +71,25 @@ def step(weights: Fixed, gradient: Fixed, moments: Moments, rate: float, arithme
     """
     moments.steps += 1
     share, exponent = constant(MEAN_SHARE)
-    total = (moments.mean << exponent) + (gradient.integers - moments.mean) * share
-    moments.mean = arithmetic.store(total, gradient.format.fraction + exponent, gradient.format, "moments").integers
-    moments.square = _toward(moments.square, gradient.integers**2, arithmetic)
-    y, k = bare_root(moments.square + 1)
+    toward = (gradient.integers << _FINER) - moments.mean
+    moments.mean = arithmetic.rounding((moments.mean << exponent) + toward * share, exponent)
+    _decay(moments, gradient.integers**2)
+    small = moments.square < 1 << _FINE_ROOT
+    fine = (moments.square << _FINE) + (moments.rest >> (_REST - _FINE)) + 1
+    y, k = bare_root(np.where(small, fine, moments.square))
+    k = k - np.where(small, _FINE // 2, 0)
     bias = math.sqrt(1 - (1 - SQUARE_SHARE) ** moments.steps) / (1 - (1 - MEAN_SHARE) ** moments.steps)
     share, exponent = constant(rate * bias)
-    shift = _ROOT + exponent + k - weights.format.fraction
-    change = arithmetic.rounding(moments.mean * y * share, np.maximum(shift, 0)) << np.maximum(-shift, 0)
+    factor = arithmetic.rounding(y * share, _ROOT)
+    shift = exponent + k + _FINER - weights.format.fraction
+    change = arithmetic.rounding(moments.mean * factor, np.maximum(shift, 0)) << np.maximum(-shift, 0)
     return arithmetic.store(weights.integers - change, weights.format.fraction, weights.format, "weights")
 
 
-def _toward(square: Ints, target: Ints, arithmetic: Arithmetic) -> Ints:
-    """Return square + SQUARE_SHARE * (target - square) of 62-bit numbers, rounded once, in two parts."""
-    share, exponent = constant(SQUARE_SHARE)
-    difference = target - square
+def _decay(moments: Moments, target: Ints) -> None:
+    """Move the square by SQUARE_SHARE toward a target of up to 62 bits; nothing is rounded."""
+    difference = target - moments.square
     high, low = difference >> _LOW, difference & ((1 << _LOW) - 1)
-    return square + (high * share << (_LOW - exponent)) + arithmetic.rounding(low * share, exponent)
+    total = low * _DECAY + moments.rest
+    moments.square = moments.square + (high * _DECAY << (_LOW - _REST)) + (total >> _REST)
+    moments.rest = total & ((1 << _REST) - 1)

@@ -79,7 +79,7 @@ class Arithmetic:
     def store(self, total: npt.NDArray[Any], fraction: int, to: Format, place: str) -> Fixed:
         """Round exact sums with `fraction` fraction bits to a format: the one place where anything is lost."""
         up = to.fraction - fraction
-        if up > 0 and magnitude_bits(total) + up > _WIDE:
+        if -up >= _WIDE or (up > 0 and magnitude_bits(total) + up > _WIDE):
             total = total.astype(object)
         rounded = self.rounding(total, -up)
         if rounded.size and (rounded.min() < to.low or rounded.max() > to.high):

@@ -34,7 +34,8 @@ class Rounding:
         if kind not in KINDS:
             raise ConfigError(f"train.rounding must be one of {', '.join(KINDS)}, got {kind}; set train.rounding=nearest")
         self.kind = kind
-        self._seed, self._counter = seed, 0
+        self._seed = seed
+        self.restart(0)
 
     def restart(self, step: int) -> None:
         """Draw as at the beginning of a step, so that a resumed training draws what it would have drawn."""
@@ -59,8 +60,9 @@ class Rounding:
 
     def _bits(self, values: npt.NDArray[Any]) -> Ints:
         if self.kind == "pseudo":
-            own = values & ((1 << _RANDOM) - 1) if values.dtype == object else values
-            return mixed(own.astype(np.int64, copy=False))
+            if values.dtype == object:
+                values = (values & 0xFFFFFFFFFFFFFFFF).astype(np.uint64).view(np.int64)
+            return mixed(values)
         first = self._counter
         self._counter += values.size
         return mixed(np.arange(first, first + values.size, dtype=np.int64)).reshape(values.shape)

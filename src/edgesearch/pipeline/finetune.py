@@ -49,8 +49,9 @@ def finetune(config: Config) -> Record:
 
 
 def tuned_config(config: Config, settings: FinetuneConfig) -> Config:
-    """Return the config of a run's fine-tuning: every epoch in the program's numbers, a falling rate."""
+    """Return the config of a run's fine-tuning: every epoch in the program's numbers, with gradients in floats."""
     tuned = copy.deepcopy(config)
+    tuned.train.arithmetic, tuned.train.rounding = "float", "nearest"
     tuned.schedule.quantize_from, tuned.train.patience = 0.0, None
     tuned.train.epochs, tuned.train.lr, tuned.train.lr_schedule = settings.epochs, settings.lr, "cosine"
     return tuned

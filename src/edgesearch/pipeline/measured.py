@@ -66,6 +66,7 @@ def measured(
         "edgeml_bytes": edgeml_bytes(spec),
         "config_hash": folder.path.name,
         "config": identity(config),
+        "overflows": fitted.overflows,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
     }
     if spec.bidirectional:
@@ -118,6 +119,8 @@ def _backend(config: Config, model: AnyClassifier) -> str:
     """Which of the backends trained the model here: `auto` takes what the machine has."""
     if isinstance(model, ConvClassifier):
         return "torch"
+    if config.train.arithmetic == "fixed":
+        return "integers"
     cell = cast(RNNCell, model.rnn.cells[0])
     device = "cuda" if config.train.device != "cpu" and torch.cuda.is_available() else "cpu"
     return "fused" if usable(cell, torch.zeros(1, device=device), config.cell.backend) else "eager"

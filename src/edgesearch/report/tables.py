@@ -25,12 +25,18 @@ def summary(record: Record, folder: str) -> Table:
         table.add_row(f"flash / RAM, {label}", f"{size['flash_bytes']:,} / {size['ram_bytes']:,} bytes")
     table.add_row("flash by EdgeML's formula", f"{record['edgeml_bytes']:,} bytes")
     table.add_row("MACs per inference", f"{record['macs']:,}")
+    if record.get("overflows") is not None:
+        table.add_row("results saturated in training", _counts(record["overflows"]))
     for name in record.get("variants", {}):
         table.add_row(f"C, {name}", "no difference")
     if "formats" in record:
         table.add_row("program, C code", "program.npz, export/c")
     table.add_row("folder", folder)
     return table
+
+
+def _counts(overflows: dict[str, int]) -> str:
+    return ", ".join(f"{place} {count:,}" for place, count in overflows.items()) or "none"
 
 
 def _title(record: Record) -> str:

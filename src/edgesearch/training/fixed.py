@@ -63,8 +63,7 @@ class FixedClassifier(SequenceClassifier):
         self._scale = (config.train.batch_size - 1).bit_length()
         self._gradient = Format(32, _SUM + self._scale)
         size = sum(p.numel() for p in model.parameters())
-        self.register_buffer("gradient_mean", torch.zeros(size, dtype=torch.int64))
-        self.register_buffer("gradient_square", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("moments", torch.zeros(3, size, dtype=torch.int64))
 
     def configure_optimizers(self) -> None:
         """None: Adam runs in integers, and its moments are buffers."""
@@ -96,10 +95,10 @@ class FixedClassifier(SequenceClassifier):
         gradient = self.fixed.gradient(found, constants, self._gradient, self._scale, self._backward)
         if train.clip_norm is not None:
             gradient = adam.clipped(gradient, train.clip_norm, self._backward)
-        moments = adam.Moments(self.get_buffer("gradient_mean").numpy(), self.get_buffer("gradient_square").numpy(), step)
+        moments = adam.Moments(*self.get_buffer("moments").numpy(), step)
         rate = learning_rate(train, self.trainer.current_epoch)
         self.fixed.weights = adam.step(weights, gradient, moments, rate, self._backward)
-        self.gradient_mean, self.gradient_square = torch.from_numpy(moments.mean), torch.from_numpy(moments.square)
+        self.moments = torch.from_numpy(np.stack((moments.mean, moments.square, moments.rest)))
         return loss_of(train.loss, torch.from_numpy(logits.numbers), y, train.label_smoothing)
 
     @property
