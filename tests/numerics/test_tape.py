@@ -84,7 +84,7 @@ def test_gradients_are_those_of_the_fake_quantised_model(name: str) -> None:
     outer, wanted = twin.torch_gradients(torch.arange(B) % C)
     found = twin.tape.backward(Fixed.of(outer.numpy(), GRADIENT))
     assert found.keys() == wanted.keys() == twin.trained.keys()
-    for constant, (total, fraction) in found.items():
+    for constant, (total, fraction, _) in found.items():
         numbers = np.asarray(total, np.float64) * 2.0**-fraction
         expected = wanted[constant].numpy().reshape(numbers.shape)
         # what is left: slopes of the table's values, off by 1e-4 of up to 1, at each of up to 7 steps
@@ -98,7 +98,7 @@ def test_random_rounding_changes_gradients_by_little(kind: Any) -> None:
         twin = Twin("fastgrnn", rounding)
         twin.tape.forward(twin.integers, twin.trained)
         found = twin.tape.backward(Fixed.of(np.linspace(-1, 1, B * C).reshape(B, C), GRADIENT))
-        gradients.append({name: np.asarray(t, np.float64) * 2.0**-f for name, (t, f) in found.items()})
+        gradients.append({name: np.asarray(t, np.float64) * 2.0**-f for name, (t, f, _) in found.items()})
     for name, exact in gradients[0].items():
         difference = np.abs(gradients[1][name] - exact).max()
         assert difference < 1e-4
@@ -120,7 +120,7 @@ def test_gradients_too_large_for_64_bits_are_exact() -> None:
     twin = Twin("fastgrnn piecewise linear")
     twin.tape.forward(twin.integers // 64, {n: np.ones_like(v) for n, v in twin.trained.items()})
     found = twin.tape.backward(Fixed(np.full((B, C), GRADIENT.high), GRADIENT))
-    total, fraction = found["FCbias"]
+    total, fraction, _ = found["FCbias"]
     assert fraction == GRADIENT.fraction
     assert (total == B * GRADIENT.high).all()
 

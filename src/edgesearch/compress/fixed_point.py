@@ -107,7 +107,7 @@ class FixedPoint:
     ) -> Fixed:
         """Return the gradient (n,) of all weights from those of the constants, which are 2 ** scale times too large."""
         flat = np.zeros(sum(p.numel() for p in self._parameters), np.int64)
-        for name, (total, fraction) in found.items():
+        for name, (total, fraction, _) in found.items():
             if name in self._squashed:
                 one = 1 << self._formats[name].fraction
                 total = total * (constants[name] * (one - constants[name]))

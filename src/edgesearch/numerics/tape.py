@@ -12,11 +12,22 @@ import numpy.typing as npt
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.fixed import Arithmetic, Fixed
 from edgesearch.numerics.format import Format, Ints, round_shift
-from edgesearch.numerics.operations import Operation
 from edgesearch.numerics.program import IntegerProgram
-from edgesearch.numerics.rules import AffineRule, ApplyRule, Exact, Read, Wide, add, rule_of
+from edgesearch.numerics.rules import (
+    AffineBlock,
+    AnyBlock,
+    ApplyBlock,
+    CombineBlock,
+    Exact,
+    Read,
+    Wide,
+    add,
+    aligned,
+    blocks,
+)
 
-_ALL = -1  # where an operation runs on all steps, or after the last one
+_ALL = -1  # where a block runs on all steps, or after the last one
+Pending = dict[str, Exact]
 
 
 class Tape:
@@ -40,17 +51,11 @@ class Tape:
         self.program, self.arithmetic, self.gradient = program, arithmetic, gradient
         self._trained = frozenset(trained)
         self._constants = {name: c.integers for name, c in program.constants.items()}
-        states = frozenset(program.states)
-        late = _reached(program, states)
-        self._wanted = late | _reached(program, self._trained) | self._trained
-        self._early = [o for o in program.step if o.out not in late]
-        self._loop = [o for o in program.step if o.out in late]
-        self._rules = {o.out: rule_of(program, o) for o in (*program.step, *program.head)}
-        self._hoisted = {
-            o.out: frozenset(name for name in o.reads if name not in late and name not in program.constants)
-            for o in self._loop
-        }
-        self._read_late = {o.out: late & frozenset(o.reads) for o in self._loop}
+        self._late = _reached(program, frozenset(program.states))
+        self._wanted = self._late | _reached(program, self._trained)
+        self._early = blocks(program, [o for o in program.step if o.out not in self._late])
+        self._loop = blocks(program, [o for o in program.step if o.out in self._late])
+        self._head = blocks(program, program.head)
         self._values: dict[str, Ints] = {}
         self._held: dict[tuple[str, int], npt.NDArray[np.bool_]] = {}
 
@@ -59,99 +64,130 @@ class Tape:
         steps, rows = x.shape[:2]
         self._constants |= constants
         self._values, self._held = {"input": x}, {}
-        for rule in self._rules.values():
-            if not isinstance(rule, ApplyRule):
-                rule.prepare(self._constants)
-        every = {
-            source: np.zeros((steps + 1, rows, self.program.size(source)), np.int64)
-            for source in set(self.program.states.values())
-        }
-        self._values |= {source: values[1:] for source, values in every.items()}
-        self._values |= {state: every[source][:-1] for state, source in self.program.states.items()}
-        for operation in self._early:
-            self._values[operation.out] = self._result(operation, self._reader(None), _ALL)
-        begun = {o.out: self._begun(o) for o in self._loop}
-        for operation in self._loop:
-            if operation.out not in self._values:
-                shape = (steps, rows, self.program.size(operation.out))
-                self._values[operation.out] = np.empty(shape, np.int64)
+        for block in (*self._early, *self._loop, *self._head):
+            if isinstance(block, AffineBlock):
+                block.prepare(self._constants)
+        everywhere = self._reader(None)
+        for block in self._early:
+            self._keep(block, self._run(block, everywhere, _ALL))
+        self._make_room(steps, rows)
+        starts = {b.name: b.hoisted(everywhere, b.reads - self._late) for b in self._loop if isinstance(b, AffineBlock)}
         for t in range(steps):
             read = self._reader(t)
-            for operation in self._loop:
-                start = begun[operation.out]
-                found = self._result(operation, read, t, start[t] if np.ndim(start) == 3 else start)
-                self._values[operation.out][t] = found
-        for operation in self.program.head:
-            self._values[operation.out] = self._result(operation, self._read_head, _ALL)
+            for block in self._loop:
+                start = starts.get(block.name)
+                begun = start[t] if start is not None and start.ndim == 3 else start
+                self._values[block.name][t] = self._run(block, read, t, begun)
+        for block in self._head:
+            self._keep(block, self._run(block, self._read_last, _ALL))
         return Fixed(self._values[self.program.logits], self.program.format(self.program.logits))
 
     def backward(self, gradient: Fixed) -> dict[str, Exact]:
         """Return the exact gradients of the trained constants, given that of the logits (B, C)."""
-        found: dict[str, Exact] = {}
-        pending: dict[str, Exact] = {self.program.logits: (gradient.integers, gradient.format.fraction)}
-        for operation in reversed(self.program.head):
-            g = self._taken(operation, pending, _ALL)
-            self._pass_on(operation, g, self._read_head, pending, found)
-        after = {source: pending.pop(state) for state, source in self.program.states.items() if state in pending}
-        stacks = self._through_time(after)
-        pending = {}
-        everywhere = self._reader(None)
-        for operation in reversed(self._loop):
-            rule, g = self._rules[operation.out], stacks[operation.out]
-            if not isinstance(rule, ApplyRule):
-                for name, exact in rule.constants(g, everywhere, self._trained):
+        found: Pending = {}
+        pending: Pending = {
+            self.program.logits: Exact(gradient.integers, gradient.format.fraction, gradient.room)
+        }
+        for block in reversed(self._head):
+            self._pass_on(block, self._read_last, pending, found)
+        pending = {source: pending.pop(state) for state, source in self.program.states.items() if state in pending}
+        stacks = self._through_time(pending)
+        everywhere, pending = self._reader(None), {}
+        for block in reversed(self._loop):
+            if not isinstance(block, ApplyBlock):
+                for name, exact in block.constants(stacks[block.name], everywhere, self._trained):
                     add(found, name, exact)
-                for name, exact in rule.backward(g, everywhere, self._hoisted[operation.out] & self._wanted):
+                for name, exact in block.backward(stacks[block.name], everywhere, self._wanted - self._late):
                     add(pending, name, exact)
-        for operation in reversed(self._early):
-            if operation.out in pending:
-                g = self._taken(operation, pending, _ALL)
-                self._pass_on(operation, g, everywhere, pending, found)
+        for block in reversed(self._early):
+            self._pass_on(block, everywhere, pending, found)
         return found
 
-    def _through_time(self, pending: dict[str, Exact]) -> dict[str, Fixed]:
-        """Go back through the loop; return every result's gradients (T, B, size)."""
-        steps = len(self._values["input"])
-        stacks = {o.out: np.zeros_like(self._values[o.out]) for o in self._loop}
-        slopes = {
-            o.out: rule.slope(self._values[o.out]) for o in self._loop if isinstance(rule := self._rules[o.out], ApplyRule)
-        }
-        for t in reversed(range(steps)):
+    def _through_time(self, pending: Pending) -> dict[str, Fixed]:
+        """Go back through the loop; return the gradients (T, B, units) of every block's results."""
+        stacks = {b.name: np.zeros_like(self._values[b.name]) for b in self._loop}
+        slopes = {b.name: b.slope(self._values[b.name]) for b in self._loop if isinstance(b, ApplyBlock)}
+        backwards = self._loop[::-1]
+        for t in reversed(range(len(self._values["input"]))):
             read = self._reader(t)
-            for operation in reversed(self._loop):
-                out, rule = operation.out, self._rules[operation.out]
-                if out not in pending:
+            for block in backwards:
+                g = self._taken(block, pending, t)
+                if g is None:
                     continue
-                g = self._taken(operation, pending, t)
-                stacks[out][t] = g.integers
-                if isinstance(rule, ApplyRule):
-                    name, exact = rule.backward(g, slopes[out][t])
-                    add(pending, name, exact)
+                stacks[block.name][t] = g.integers
+                if isinstance(block, ApplyBlock):
+                    add(pending, block.source, block.backward(g, slopes[block.name][t]))
                     continue
-                for name, exact in rule.backward(g, read, self._read_late[out]):
+                for name, exact in block.backward(g, read, self._late):
                     add(pending, name, exact)
             pending = {s: pending.pop(state) for state, s in self.program.states.items() if state in pending}
         return {name: Fixed(stack, self.gradient) for name, stack in stacks.items()}
 
-    def _taken(self, operation: Operation, pending: dict[str, Exact], where: int) -> Fixed:
-        """Round what has reached a result; nothing passes where the result was held."""
-        total, fraction = pending.pop(operation.out)
-        held = self._held.get((operation.out, where))
+    def _taken(self, block: AnyBlock, pending: Pending, where: int) -> Fixed | None:
+        """Round what has reached the results of a block; nothing passes where they were held."""
+        parts = [(i, pending.pop(out)) for i, out in enumerate(block.outs) if out in pending]
+        if len(block.outs) == 1:
+            if not parts:
+                return None
+            total, fraction, _ = parts[0][1]
+        else:
+            if parts:
+                add(pending, block.name, _side_by_side(block, parts))
+            if block.name not in pending:
+                return None
+            total, fraction, _ = pending.pop(block.name)
+        held = self._held.get((block.name, where))
         if held is not None:
             total = np.where(held, 0, total)
         return self.arithmetic.store(total, fraction, self.gradient, "gradients")
 
-    def _pass_on(
-        self, operation: Operation, g: Fixed, read: Read, pending: dict[str, Exact], found: dict[str, Exact]
-    ) -> None:
-        rule = self._rules[operation.out]
-        if isinstance(rule, ApplyRule):
-            add(pending, *rule.backward(g, rule.slope(self._values[operation.out])))
+    def _pass_on(self, block: AnyBlock, read: Read, pending: Pending, found: Pending) -> None:
+        g = self._taken(block, pending, _ALL)
+        if g is None:
             return
-        for name, exact in rule.backward(g, read, self._wanted):
+        if isinstance(block, ApplyBlock):
+            add(pending, block.source, block.backward(g, block.slope(self._values[block.name])))
+            return
+        for name, exact in block.backward(g, read, self._wanted):
             add(pending, name, exact)
-        for name, exact in rule.constants(g, read, self._trained):
+        for name, exact in block.constants(g, read, self._trained):
             add(found, name, exact)
+
+    def _run(self, block: AnyBlock, read: Read, where: int, begun: Wide | None = None) -> Ints:
+        if isinstance(block, ApplyBlock):
+            return block.value(read(block.source))
+        if isinstance(block, CombineBlock):
+            total = block.total(read)
+        elif begun is None:
+            total = block.total(read, block.reads, block.hoisted(read, frozenset()))
+        else:
+            total = block.total(read, self._late, begun)
+        # the half is in the sum already
+        rounded = total >> block.shift if block.shift >= 0 else round_shift(total, block.shift)
+        low, high = block.bounds
+        if np.minimum.reduce(rounded, axis=None) < low or np.maximum.reduce(rounded, axis=None) > high:
+            self._held[block.name, where] = (rounded < low) | (rounded > high)
+            beyond = int(((rounded < block.to.low) | (rounded > block.to.high)).sum())
+            if beyond:
+                self.arithmetic.overflows[block.name] += beyond
+            rounded = np.clip(rounded, low, high)
+        return rounded
+
+    def _make_room(self, steps: int, rows: int) -> None:
+        """Make the arrays of the loop's results; a state is what its source was a step before."""
+        sources: dict[str, list[str]] = {}
+        for state, source in self.program.states.items():
+            sources.setdefault(source, []).append(state)
+        for block in self._loop:
+            every = np.zeros((steps + 1, rows, block.units), np.int64)
+            self._keep(block, every[1:])
+            for index, out in enumerate(block.outs):
+                self._values |= {state: every[:-1, :, block.part(index)] for state in sources.get(out, ())}
+
+    def _keep(self, block: AnyBlock, values: Ints) -> None:
+        self._values[block.name] = values
+        if len(block.outs) > 1:
+            self._values |= {out: values[..., block.part(index)] for index, out in enumerate(block.outs)}
 
     def _reader(self, t: int | None) -> Read:
         def read(name: str) -> Ints:
@@ -162,43 +198,26 @@ class Tape:
 
         return read
 
-    def _read_head(self, name: str) -> Ints:
+    def _read_last(self, name: str) -> Ints:
         source = self.program.states.get(name)
         if source is not None:
             return self._values[source][-1]
         return self._values[name] if name in self._values else self._constants[name]
 
-    def _begun(self, operation: Operation) -> Wide | int:
-        """What of an affine sum is known before the loop: bias, and products with vectors that no state reaches."""
-        rule = self._rules[operation.out]
-        if not isinstance(rule, AffineRule):
-            return 0
-        return rule.total(self._reader(None), self._hoisted[operation.out]) + rule.bias()
 
-    def _result(self, operation: Operation, read: Read, where: int, begun: Wide | int | None = None) -> Ints:
-        rule = self._rules[operation.out]
-        if isinstance(rule, ApplyRule):
-            return rule.value(read)
-        if begun is None:
-            total = rule.total(read) + rule.bias()
-        else:
-            total = rule.total(read, self._read_late[operation.out]) + begun
-        assert not isinstance(total, int)
-        rounded = round_shift(total, rule.shift)
-        low, high = rule.bounds
-        if rounded.min() < low or rounded.max() > high:
-            held = (rounded < low) | (rounded > high)
-            self._held[operation.out, where] = held
-            to = self.program.format(operation.out)
-            beyond = int(((rounded < to.low) | (rounded > to.high)).sum())
-            if beyond:
-                self.arithmetic.overflows[operation.out] += beyond
-            rounded = np.clip(rounded, low, high)
-        return rounded
+def _side_by_side(block: AnyBlock, parts: list[tuple[int, Exact]]) -> Exact:
+    """Return what has reached single results as what has reached all of them."""
+    finest = max(exact.fraction for _, exact in parts)
+    fine = [(index, aligned(exact, finest)) for index, exact in parts]
+    first = fine[0][1].values
+    whole = np.zeros((*first.shape[:-1], block.units), np.result_type(*(exact.values for _, exact in fine)))
+    for index, exact in fine:
+        whole[..., block.part(index)] = exact.values
+    return Exact(whole, finest, max(exact.bits for _, exact in fine))
 
 
 def _reached(program: IntegerProgram, names: frozenset[str]) -> frozenset[str]:
-    """Return `names` among the values, and the results of a step that depend on one of them."""
+    """Return `names`, and the results that depend on one of them."""
     found = set(names)
     for operation in (*program.step, *program.head):
         if found & set(operation.reads):
