@@ -49,7 +49,15 @@ class Interrupted(BaseException):
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 7], ids=["dense", "iht", "retrain"])
-@pytest.mark.parametrize("overrides", [("cell.dropout=0.2", "cell.num_layers=2", "data.augment=true"), ("cell=lstm",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("cell.dropout=0.2", "cell.num_layers=2", "data.augment=true"),
+        ("cell=lstm",),
+        ("cell=lstm", "train.arithmetic=fixed", "train.rounding=stochastic", "data.augment=true"),
+    ],
+    ids=["layers", "lstm", "fixed"],
+)
 def test_an_interrupted_run_ends_with_identical_weights(
     tmp_path: Path, stop_after: int, overrides: tuple[str, ...]
 ) -> None:
@@ -66,6 +74,7 @@ def test_an_interrupted_run_ends_with_identical_weights(
     assert resumed.resumed_at == stop_after
     assert [row["epoch"] for row in rows] == list(range(9))
     assert resumed.epoch == whole.epoch
+    assert resumed.overflows == whole.overflows
     for name, value in weights(whole).items():
         assert torch.equal(weights(resumed)[name], value), name
     last = [torch.load(tmp_path / run / "last.ckpt", weights_only=True)["state_dict"] for run in ("whole", "cut")]
@@ -74,9 +83,10 @@ def test_an_interrupted_run_ends_with_identical_weights(
 
 
 @pytest.mark.parametrize("cut", ["ramp", "step"])
-@pytest.mark.parametrize("cell", ["fastgrnn", "gru"])
+@pytest.mark.parametrize("cell", ["fastgrnn", "gru", "fastgrnn train.arithmetic=fixed"])
 def test_the_chosen_weights_meet_the_sparsity(tmp_path: Path, cell: str, cut: str) -> None:
-    overrides = (f"cell={cell}", "cell.wRank=4", "cell.uRank=5", "schedule.wSparsity=0.3", f"schedule.cut={cut}")
+    shape = ("cell.wRank=4", "cell.uRank=5", "schedule.wSparsity=0.3", f"schedule.cut={cut}")
+    overrides = (*f"cell={cell}".split(), *shape)
     fitted = trained(tmp_path, *overrides)
     for tensor in spec_of(composed(*SMALL, *overrides)).tensors():
         found = int(torch.count_nonzero(weights(fitted)[tensor.name]))
@@ -97,6 +107,8 @@ def test_the_chosen_weights_meet_the_sparsity(tmp_path: Path, cell: str, cut: st
         ("train.clip_norm=null",),
         ("data.augment=true", "data.noise=0.5"),
         ("train.lr_schedule=step", "train.lr_step_epochs=2"),
+        ("train.loss=mse",),
+        ("train.loss=mse", "train.label_smoothing=0.2"),
     ],
     ids=lambda o: o[0] if o else "defaults",
 )
@@ -115,7 +127,12 @@ def test_every_setting_reaches_the_optimiser(tmp_path: Path, overrides: tuple[st
         optimizer.param_groups[0]["lr"] = learning_rate(train, epoch)
         for x, y in batches.epoch(epoch):
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(x), y, label_smoothing=train.label_smoothing).backward()
+            smoothing = train.label_smoothing
+            if train.loss == "mse":
+                targets = torch.nn.functional.one_hot(y, 10) * (1 - smoothing) + smoothing / 10
+                (model(x) - targets).square().mean().backward()
+            else:
+                torch.nn.functional.cross_entropy(model(x), y, label_smoothing=smoothing).backward()
             if train.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm)
             optimizer.step()

@@ -1,0 +1,77 @@
+"""Training in integers: what it measures is what it ships, and it learns as floats do."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgesearch.cells.classifier import build_classifier
+from edgesearch.data import load_dataset
+from edgesearch.errors import ConfigError
+from edgesearch.numerics.rounding import KINDS
+from edgesearch.pipeline.program import compile_classifier, outcome
+from edgesearch.training.fit import Fitted, fit
+from tests.conftest import composed
+from tests.training.test_fit import spec_of
+
+DATASET = load_dataset(composed().data)
+
+
+def trained(folder: Path, *overrides: str) -> tuple[Fitted, Any]:
+    config = composed("cell.hidden_size=12", "train.batch_size=64", *overrides)
+    return fit(config, DATASET, spec_of(config), folder / "last.ckpt", lambda row: None), config
+
+
+@pytest.mark.parametrize("bits", [4, 8, 16])
+@pytest.mark.parametrize("cell", ["lstm", "fastgrnn", "gru", "ugrnn", "fastrnn"])
+def test_the_accuracy_of_training_is_that_of_the_program(tmp_path: Path, cell: str, bits: int) -> None:
+    widths = f"quant.weight_bits={bits}"
+    fitted, config = trained(tmp_path, f"cell={cell}", "train.arithmetic=fixed", "train.epochs=3", widths)
+    model = build_classifier(spec_of(config), "eager")
+    model.load_state_dict(fitted.state_dict)
+    program = compile_classifier(config, DATASET, model, fitted.formats).program
+    accuracy = float((outcome(program, DATASET.validation).answers == DATASET.validation.y).mean())
+    assert accuracy == pytest.approx(fitted.history[fitted.epoch]["val_accuracy"], abs=1e-6)
+
+
+@pytest.mark.parametrize("rounding", KINDS)
+@pytest.mark.parametrize("cell", ["lstm", "fastgrnn"])
+def test_it_learns_as_its_float_twin_does(tmp_path: Path, cell: str, rounding: str) -> None:
+    settings = (f"cell={cell}", "train.epochs=12", "quant.weight_bits=16", "cell.wRank=4", "cell.uRank=6")
+    twin, _ = trained(tmp_path / "float", *settings)
+    fitted, _ = trained(tmp_path / "fixed", *settings, "train.arithmetic=fixed", f"train.rounding={rounding}")
+    losses = [[float(row["val_loss"]) for row in f.history] for f in (twin, fitted)]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.1)
+    assert np.log(losses[1][-1] / losses[0][-1]) < 0.3
+    assert (fitted.overflows or {}).keys() <= {"x"}  # digits has pixels that are hardly ever on
+
+
+def test_the_mean_squared_error_is_learned_too(tmp_path: Path) -> None:
+    settings = ("cell=lstm", "train.epochs=12", "quant.weight_bits=16", "train.loss=mse")
+    twin, _ = trained(tmp_path / "float", *settings)
+    fitted, _ = trained(tmp_path / "fixed", *settings, "train.arithmetic=fixed")
+    assert fitted.history[-1]["val_loss"] == pytest.approx(twin.history[-1]["val_loss"], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("cell=lenet5",), "is for recurrent cells, got cell=lenet5; set cell=lstm"),
+        (("cell.bidirectional=true",), "is for one direction, got cell.bidirectional=true"),
+        (("cell.num_layers=2", "cell.dropout=0.1"), "is for layers without dropout, got 0.1"),
+        (("train.weight_decay=0.1",), "is for weights without decay, got 0.1"),
+        (("schedule.quantize_from=0.5",), "is for the program's numbers from the start, got quantize_from=0.5"),
+        (("quant.activation_bits=8",), "is for at least 12 bits of activations, got 8"),
+        (("train.device=cuda",), "is for the CPU, got train.device=cuda"),
+    ],
+    ids=lambda o: o[0] if isinstance(o, tuple) else "",
+)
+def test_what_has_no_integer_training_is_refused(overrides: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=f"train.arithmetic=fixed {words}"):
+        composed("train.arithmetic=fixed", *overrides)
+
+
+def test_rounding_belongs_to_fixed_point() -> None:
+    with pytest.raises(ConfigError, match=r"train\.rounding belongs to fixed point, got pseudo in floats"):
+        composed("train.rounding=pseudo")
