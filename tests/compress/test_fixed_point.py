@@ -54,7 +54,7 @@ def test_the_program_of_the_shipped_weights_is_that_of_training(cell: str, bits:
 def test_weights_are_exact_and_every_one_has_a_gradient(cell: str) -> None:
     model = classifier(cell).double()
     before = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).numpy()
-    fixed, formats, _ = fixed_point(model, 16)
+    fixed, _, _ = fixed_point(model, 16)
     weights = fixed.weights
     assert np.abs(weights.numbers - before).max() <= 0.5 * WEIGHTS.step
     moved = Fixed(weights.integers + np.arange(len(before)), WEIGHTS)

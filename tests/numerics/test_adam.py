@@ -7,7 +7,7 @@ import torch
 from edgesearch.numerics.adam import Moments, clipped, step
 from edgesearch.numerics.fixed import Arithmetic, Fixed
 from edgesearch.numerics.format import Format
-from edgesearch.numerics.rounding import KINDS, Kind, Rounding
+from edgesearch.numerics.rounding import KINDS, Rounding
 
 WEIGHTS, GRADIENT = Format(32, 28), Format(32, 25)
 
@@ -20,7 +20,7 @@ def gradients(steps: int, size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_follows_torch_over_many_steps(kind: Kind) -> None:
+def test_it_follows_torch_over_many_steps(kind: str) -> None:
     size, arithmetic = 50, Arithmetic(Rounding(kind, seed=2))
     weights, moments = Fixed.of(np.linspace(-2, 2, size), WEIGHTS), Moments.zero(size)
     parameter = torch.nn.Parameter(torch.from_numpy(weights.numbers))

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.format import round_shift
-from edgesearch.numerics.rounding import KINDS, Kind, Rounding
+from edgesearch.numerics.rounding import KINDS, Rounding
 
-RANDOM: tuple[Kind, ...] = ("stochastic", "pseudo")
+RANDOM = ("stochastic", "pseudo")
 
 
 @given(st.lists(st.integers(-(2**61), 2**61), min_size=1, max_size=5), st.integers(-1, 61), st.sampled_from(KINDS))
-def test_the_result_is_one_of_the_two_neighbours(values: list[int], shift: int, kind: Kind) -> None:
+def test_the_result_is_one_of_the_two_neighbours(values: list[int], shift: int, kind: str) -> None:
     if shift < 0:
         values = [value >> 2 for value in values]
     exact = np.array(values, np.int64)
@@ -26,16 +26,16 @@ def test_the_result_is_one_of_the_two_neighbours(values: list[int], shift: int, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_shift_for_each_value_is_that_shift(kind: Kind) -> None:
+def test_a_shift_for_each_value_is_that_shift(kind: str) -> None:
     values, shifts = np.arange(-500, 500) * 977, np.arange(1000) % 20
     found = Rounding(kind)(values, shifts)
     if kind == "nearest":
-        assert found.tolist() == [int(round_shift(v, int(s))) for v, s in zip(values, shifts, strict=True)]
+        assert found.tolist() == [int(round_shift(values, int(s))[i]) for i, s in enumerate(shifts)]
     assert (np.abs(found - values / 2.0**shifts) < 1).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_python_integers_are_rounded_like_int64(kind: Kind) -> None:
+def test_python_integers_are_rounded_like_int64(kind: str) -> None:
     values = np.arange(-500, 500) * 977_777
     small = Rounding(kind, seed=3)(values, 9)
     assert (Rounding(kind, seed=3)(values.astype(object), 9) == small).all()
@@ -45,7 +45,7 @@ def test_python_integers_are_rounded_like_int64(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", RANDOM)
 @pytest.mark.parametrize(("part", "bits"), [(1, 1), (1, 2), (3, 2), (1, 3), (5, 3)])
-def test_fractions_are_right_on_average(kind: Kind, part: int, bits: int) -> None:
+def test_fractions_are_right_on_average(kind: str, part: int, bits: int) -> None:
     """A half, a quarter, ... with zeros behind it: what is cut off has no random bits of its own."""
     shift, n = 12, 40_000
     whole = np.arange(-n // 2, n // 2)
@@ -74,4 +74,4 @@ def test_a_step_draws_the_same_numbers_again() -> None:
 
 def test_an_unknown_kind_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"train\.rounding must be one of nearest, stochastic, pseudo, got up"):
-        Rounding("up")  # type: ignore[arg-type]
+        Rounding("up")

@@ -92,7 +92,7 @@ def test_gradients_are_those_of_the_fake_quantised_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["stochastic", "pseudo"])
-def test_random_rounding_changes_gradients_by_little(kind: Any) -> None:
+def test_random_rounding_changes_gradients_by_little(kind: str) -> None:
     gradients = []
     for rounding in (None, Rounding(kind, seed=1)):
         twin = Twin("fastgrnn", rounding)

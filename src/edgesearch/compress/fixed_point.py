@@ -5,8 +5,10 @@ is trained is what will be shipped.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from edgesearch.compress.graph import Graph
 from edgesearch.compress.program import compile_program
 from edgesearch.numerics.approximation import SOURCE
 from edgesearch.numerics.fixed import Arithmetic, Fixed
-from edgesearch.numerics.format import Floats, Format, Ints
+from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.operations import Apply
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.numerics.rules import Exact
@@ -26,7 +28,7 @@ _FEW = 8  # bits of a weight from which on its range is +-4
 _SCALED = ("input_scale", "input_offset")
 
 
-def public_formats(graph: Graph, widths: Widths, frames: Floats) -> dict[str, Format]:
+def public_formats(graph: Graph, widths: Widths, frames: npt.NDArray[Any]) -> dict[str, Format]:
     """Return a format for every value and constant; of the data only the range of `frames` and their scaling count.
 
     Weights and biases reach 8 (4 with at most 8 bits), gates 1, logits 64 and all other values 16.
@@ -36,7 +38,9 @@ def public_formats(graph: Graph, widths: Widths, frames: Floats) -> dict[str, Fo
     formats = {}
     for name, role in graph.roles.items():
         if name == "input":
-            formats[name] = fitted(frames.reshape(-1), float(np.abs(frames).max()), bits[name], "max")
+            formats[name] = fitted(
+                frames.reshape(-1).astype(np.float64), float(np.abs(frames).max()), bits[name], "max"
+            )
         elif name in _SCALED:
             numbers = graph.parameters[name]().detach().double().numpy().reshape(-1)
             formats[name] = fitted(numbers, float(np.abs(numbers).max()), bits[name], "max")
@@ -135,8 +139,9 @@ def _places(parameters: list[torch.nn.Parameter], graph: Graph) -> dict[str, Int
             parameter.copy_(torch.arange(first, first + parameter.numel()).view_as(parameter))
             first += parameter.numel()
         for name in graph.parameters.keys() - set(_SCALED):
-            numbers = graph.squashed.get(name, graph.parameters[name])()
-            found[name] = (numbers if numbers.dim() == 2 and name not in graph.squashed else numbers.reshape(-1)).long().numpy()
+            squashed = graph.squashed.get(name)
+            numbers = graph.parameters[name]() if squashed is None else squashed().reshape(1)
+            found[name] = numbers.long().numpy()
         for parameter, value in zip(parameters, kept, strict=True):
             parameter.copy_(value)
     return found

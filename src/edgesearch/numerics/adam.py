@@ -1,9 +1,9 @@
 """Adam in integers (Kingma and Ba, arXiv:1412.6980), on all weights of a model as one vector.
 
 The gradient has at most 32 bits, its mean 12 more fraction bits. The mean of its square holds the square of every
-gradient in 62 bits and carries what its decay leaves over, 24 bits more: it neither clips nor underflows. 2 ** -20 of a
-squared unit of the gradient takes the place of epsilon. Only what follows from settings and the step's number comes from
-floats.
+gradient in 62 bits and carries what its decay leaves over, 24 bits more: it neither clips nor underflows. 2 ** -20 of
+a squared unit of the gradient takes the place of epsilon. Only what follows from settings and the step's number comes
+from floats.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesearch.numerics.fixed import Arithmetic, Fixed, constant, dot
-from edgesearch.numerics.format import Format, Ints
+from edgesearch.numerics.format import Ints
 from edgesearch.numerics.root import bare_root
 
 _ROOT = 14  # fraction bits of a reciprocal square root's mantissa
@@ -38,7 +38,17 @@ class Moments:
     @classmethod
     def zero(cls, size: int) -> "Moments":
         """Return those before the first step."""
-        return cls(*(np.zeros(size, np.int64) for _ in range(3)))
+        return cls.of(np.zeros((3, size), np.int64), 0)
+
+    @classmethod
+    def of(cls, stacked: Ints, steps: int) -> "Moments":
+        """Return moments from what `stacked` gave."""
+        return cls(stacked[0], stacked[1], stacked[2], steps)
+
+    @property
+    def stacked(self) -> Ints:
+        """All three (3, n)."""
+        return np.stack((self.mean, self.square, self.rest))
 
 
 def clipped(gradient: Fixed, limit: float, arithmetic: Arithmetic) -> Fixed:

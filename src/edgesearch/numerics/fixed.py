@@ -179,4 +179,4 @@ def _dot(a: Ints, b: Ints, a_bits: int, b_bits: int, kind: npt.DTypeLike) -> npt
     else:
         low = a_bits // 2
         parts = _dot(a >> low, b, a_bits - low, b_bits, kind), _dot(a & ((1 << low) - 1), b, low, b_bits, kind)
-    return (parts[0] << low) + parts[1]
+    return np.asarray((parts[0] << low) + parts[1])

@@ -4,7 +4,7 @@ Every way adds a number u below 2 ** shift and shifts right; the rule's u is the
 64 bits: a counter's for `stochastic`, the sum's own for `pseudo`.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,8 @@ import numpy.typing as npt
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.format import Ints, round_shift
 
-Kind = Literal["nearest", "stochastic", "pseudo"]
 _RANDOM = 63  # bits of a random number
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS = ("nearest", "stochastic", "pseudo")
 
 
 class Rounding:
@@ -30,9 +29,10 @@ class Rounding:
         ConfigError: the kind is unknown.
     """
 
-    def __init__(self, kind: Kind = "nearest", seed: int = 0) -> None:
+    def __init__(self, kind: str = "nearest", seed: int = 0) -> None:
         if kind not in KINDS:
-            raise ConfigError(f"train.rounding must be one of {', '.join(KINDS)}, got {kind}; set train.rounding=nearest")
+            words = ", ".join(KINDS)
+            raise ConfigError(f"train.rounding must be one of {words}, got {kind}; set train.rounding=nearest")
         self.kind = kind
         self._seed = seed
         self.restart(0)
@@ -53,10 +53,13 @@ class Rounding:
                 return round_shift(values, shift)
             bits = self._bits(values)
             wide = bits.astype(object) << max(shift - _RANDOM, 0) if values.dtype == object else bits
-            return (values + (wide & ((1 << shift) - 1))) >> shift
+            found: npt.NDArray[Any] = (values + (wide & ((1 << shift) - 1))) >> shift
+            return found
         if self.kind == "nearest":
-            return (values + np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)) >> shift
-        return (values + (self._bits(values) & ((np.int64(1) << shift) - 1))) >> shift
+            below = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
+        else:
+            below = self._bits(values) & ((np.int64(1) << shift) - 1)
+        return np.asarray((values + below) >> shift)
 
     def _bits(self, values: npt.NDArray[Any]) -> Ints:
         if self.kind == "pseudo":

@@ -115,11 +115,11 @@ class AffineBlock(Block):
     def hoisted(self, read: Read, vectors: frozenset[str]) -> Wide:
         """Return the bias, the products with these vectors, and the half that rounding adds, in the sum's fraction."""
         half = 1 << self.shift - 1 if self.shift > 0 else 0
-        return self._bias + half + self._products(read, vectors)
+        return np.asarray(self._bias + half + self._products(read, vectors))
 
     def total(self, read: Read, vectors: frozenset[str], hoisted: Wide) -> Wide:
         """Return the exact sum: the products with these vectors and what was hoisted."""
-        return self._products(read, vectors) + hoisted
+        return np.asarray(self._products(read, vectors) + hoisted)
 
     def _products(self, read: Read, vectors: frozenset[str]) -> Any:
         found: Any = 0
@@ -249,11 +249,11 @@ class ApplyBlock(Block):
 
     def value(self, x: Ints) -> Ints:
         """Return the functions of x (..., units)."""
-        return self._lookup.take(x + self._starts).astype(np.int64)
+        return np.asarray(self._lookup.take(x + self._starts), np.int64)
 
     def slope(self, y: Ints) -> Ints:
         """Return the exact derivatives where the functions are y (..., units), with twice the fraction."""
-        return (y + self._offset) * (self._one - y)
+        return np.asarray((y + self._offset) * (self._one - y))
 
     def backward(self, g: Fixed, slope: Ints) -> Exact:
         """Return what the gradient of the results gives to the sources."""
@@ -272,23 +272,29 @@ def blocks(program: IntegerProgram, operations: Sequence[Operation]) -> list[Any
     found: list[AnyBlock] = []
     left = list(operations)
     while left:
-        first = left.pop(0)
-        same = [first]
+        first = left[0]
         if isinstance(first, Affine):
-            same += [o for o in left if isinstance(o, Affine) and _alike(program, first, o)]
-            found.append(AffineBlock(program, [o for o in same if isinstance(o, Affine)]))
+            block: AnyBlock = AffineBlock(
+                program, [o for o in left if isinstance(o, Affine) and _alike(program, first, o)]
+            )
         elif isinstance(first, Combine):
-            found.append(CombineBlock(program, [first]))
+            block = CombineBlock(program, [first])
         elif isinstance(first, Apply):
-            whole = next((b.outs for b in found if isinstance(b, AffineBlock) and first.source in b.outs), ())
-            alike = [o for o in [first, *left] if isinstance(o, Apply) and o.source in whole]
-            if len(alike) == len(whole) and len({program.format(o.out) for o in alike}) == 1:
-                same = sorted(alike, key=lambda o: whole.index(o.source))
-            found.append(ApplyBlock(program, [o for o in same if isinstance(o, Apply)]))
+            block = ApplyBlock(program, _applied(program, first, left, found))
         else:
             raise ConfigError(f"{first.out} slides over a map, which has no gradient here; set train.arithmetic=float")
-        left = [o for o in left if o not in same]
+        found.append(block)
+        left = [o for o in left if o not in block.operations]
     return found
+
+
+def _applied(program: IntegerProgram, first: Apply, left: Sequence[Operation], found: Sequence[Block]) -> list[Apply]:
+    """Return the functions of all results of the block that `first` reads, in their order, or `first` alone."""
+    whole = next((b.outs for b in found if isinstance(b, AffineBlock) and first.source in b.outs), ())
+    alike = {o.source: o for o in left if isinstance(o, Apply) and o.source in whole}
+    if len(alike) < len(whole) or not whole or len({program.format(o.out) for o in alike.values()}) > 1:
+        return [first]
+    return [alike[source] for source in whole]
 
 
 def _alike(program: IntegerProgram, a: Affine, b: Affine) -> bool:

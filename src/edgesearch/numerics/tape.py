@@ -85,9 +85,7 @@ class Tape:
     def backward(self, gradient: Fixed) -> dict[str, Exact]:
         """Return the exact gradients of the trained constants, given that of the logits (B, C)."""
         found: Pending = {}
-        pending: Pending = {
-            self.program.logits: Exact(gradient.integers, gradient.format.fraction, gradient.room)
-        }
+        pending: Pending = {self.program.logits: Exact(gradient.integers, gradient.format.fraction, gradient.room)}
         for block in reversed(self._head):
             self._pass_on(block, self._read_last, pending, found)
         pending = {source: pending.pop(state) for state, source in self.program.states.items() if state in pending}
@@ -194,7 +192,8 @@ class Tape:
             found = self._values.get(name)
             if found is None:
                 return self._constants[name]
-            return found if t is None else found[t]
+            at: Ints = found if t is None else found[t]
+            return at
 
         return read
 

@@ -4,10 +4,8 @@ Floats only show loss and accuracy, and carry the weights, exactly, to the callb
 """
 
 import dataclasses
-import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +16,7 @@ from edgesearch.compress.fixed_point import FixedPoint, public_formats
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
 from edgesearch.numerics import adam
-from edgesearch.numerics.fixed import Arithmetic, Fixed
+from edgesearch.numerics.fixed import Arithmetic
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import run
 from edgesearch.numerics.loss import loss_gradient
@@ -88,17 +86,15 @@ class FixedClassifier(SequenceClassifier):
         logits = self._tape.forward(self._integers(x), constants)
         scale = 2.0**self._scale / len(y)
         train = self.config
-        outer = loss_gradient(
-            train.loss, logits, y.numpy(), scale, train.label_smoothing, _VALUES, self._backward
-        )
+        outer = loss_gradient(train.loss, logits, y.numpy(), scale, train.label_smoothing, _VALUES, self._backward)
         found = self._tape.backward(outer)
         gradient = self.fixed.gradient(found, constants, self._gradient, self._scale, self._backward)
         if train.clip_norm is not None:
             gradient = adam.clipped(gradient, train.clip_norm, self._backward)
-        moments = adam.Moments(*self.get_buffer("moments").numpy(), step)
+        moments = adam.Moments.of(self.get_buffer("moments").numpy(), step)
         rate = learning_rate(train, self.trainer.current_epoch)
         self.fixed.weights = adam.step(weights, gradient, moments, rate, self._backward)
-        self.moments = torch.from_numpy(np.stack((moments.mean, moments.square, moments.rest)))
+        self.moments = torch.from_numpy(moments.stacked)
         return loss_of(train.loss, torch.from_numpy(logits.numbers), y, train.label_smoothing)
 
     @property
