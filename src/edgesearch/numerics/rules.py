@@ -88,7 +88,7 @@ class AffineBlock(Block):
     def __init__(self, program: IntegerProgram, operations: Sequence[Affine]) -> None:
         super().__init__(program, operations)
         first = operations[0]
-        self.bounds = program.bounds(first)
+        self.bounds, self.can_saturate = program.bounds(first), True
         self._common = program.fraction(first)
         self.shift = self._common - self.to.fraction
         self._vectors = [vector for _, vector in first.products]
@@ -175,7 +175,10 @@ class CombineBlock(Block):
     def __init__(self, program: IntegerProgram, operations: Sequence[Combine]) -> None:
         super().__init__(program, operations)
         (self._operation,) = operations
+        # (not of what its trained constants are just now)
+        fixed = not any(name in program.constants for name in self.reads)
         self.bounds = program.bounds(self._operation)
+        self.can_saturate = not fixed or program.can_saturate(self._operation)
         self._common = program.fraction(self._operation)
         self.shift = self._common - self.to.fraction
         for name in self.reads:

@@ -161,15 +161,20 @@ class Tape:
         else:
             total = block.total(read, self._late, begun)
         # the half is in the sum already
-        rounded = total >> block.shift if block.shift >= 0 else round_shift(total, block.shift)
+        if block.shift >= 0:
+            total >>= block.shift
+        else:
+            total = round_shift(total, block.shift)
+        if not block.can_saturate:
+            return total
         low, high = block.bounds
-        if np.minimum.reduce(rounded, axis=None) < low or np.maximum.reduce(rounded, axis=None) > high:
-            self._held[block.name, where] = (rounded < low) | (rounded > high)
-            beyond = int(((rounded < block.to.low) | (rounded > block.to.high)).sum())
+        if np.minimum.reduce(total, axis=None) < low or np.maximum.reduce(total, axis=None) > high:
+            self._held[block.name, where] = (total < low) | (total > high)
+            beyond = int(((total < block.to.low) | (total > block.to.high)).sum())
             if beyond:
                 self.arithmetic.overflows[block.name] += beyond
-            rounded = np.clip(rounded, low, high)
-        return rounded
+            total = np.clip(total, low, high)
+        return total
 
     def _make_room(self, steps: int, rows: int) -> None:
         """Make the arrays of the loop's results; a state is what its source was a step before."""

@@ -6,6 +6,7 @@ Floats only show loss and accuracy, and carry the weights, exactly, to the callb
 import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,5 +114,6 @@ class FixedClassifier(SequenceClassifier):
 
     def _integers(self, x: Tensor) -> Ints:
         """Normalised frames as the program's input."""
-        frames = x.double() * self._std + self._mean
-        return self.fixed.program.values["input"].format.integers(frames.numpy())
+        to = self.fixed.program.values["input"].format
+        frames = (x.double() * self._std + self._mean).mul_(2.0**to.fraction).add_(0.5).floor_()
+        return frames.clamp_(to.low, to.high).numpy().astype(np.int64)
