@@ -205,7 +205,8 @@ class Tape:
     def _read_last(self, name: str) -> Ints:
         source = self.program.states.get(name)
         if source is not None:
-            return self._values[source][-1]
+            last: Ints = self._values[source][-1]
+            return last
         return self._values[name] if name in self._values else self._constants[name]
 
 
