@@ -1,4 +1,4 @@
-"""Expressions in x, such as x/(1+abs(x)): text in, a function of float64 arrays out. Nothing but the names below is run."""
+"""Expressions in x, such as x/(1+abs(x)): text in, a function of float64 arrays out. Only the names below are run."""
 
 import ast
 import math
@@ -40,7 +40,9 @@ def parsed(text: str) -> Callable[[Floats], Floats]:
         ConfigError: it is no expression, or has a name or an operation other than those known.
     """
     if len(text) > _LONGEST:
-        raise ConfigError(f"an expression has at most {_LONGEST} characters, got {len(text)}; pass a callable in Python")
+        raise ConfigError(
+            f"an expression has at most {_LONGEST} characters, got {len(text)}; pass a callable in Python"
+        )
     try:
         body = ast.parse(text.strip().replace("^", "**"), mode="eval").body
     except (SyntaxError, ValueError) as error:
@@ -50,7 +52,7 @@ def parsed(text: str) -> Callable[[Floats], Floats]:
 
 
 def _compiled(node: ast.expr, text: str) -> Callable[[Any], Any]:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         number = np.float64(node.value)
         return lambda x: number
     if isinstance(node, ast.Name) and node.id == "x":
@@ -65,10 +67,10 @@ def _compiled(node: ast.expr, text: str) -> Callable[[Any], Any]:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         inner, sign = _compiled(node.operand, text), -1.0 if isinstance(node.op, ast.USub) else 1.0
         return lambda x: sign * inner(x)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS:
-        if len(node.args) == 1 and not node.keywords:
-            call, argument = _CALLS[node.func.id], _compiled(node.args[0], text)
-            return lambda x: call(argument(x))
+    called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+    if isinstance(node, ast.Call) and called in _CALLS and len(node.args) == 1 and not node.keywords:
+        call, argument = _CALLS[called], _compiled(node.args[0], text)
+        return lambda x: call(argument(x))
     raise ConfigError(
         f"an expression has numbers, x, pi, e, + - * / ** and {' '.join(_CALLS)} of one argument, "
         f"got {ast.unparse(node)} in {text}; rewrite it"

@@ -1,4 +1,4 @@
-"""What can be approximated: named functions with what is known of them, and any other by its callable or its expression."""
+"""What can be approximated: named functions with what is known of them, any other by a callable or an expression."""
 
 import hashlib
 import re

@@ -16,8 +16,8 @@ from edgesearch.numerics.piecewise import LISTED, Piecewise
 from edgesearch.numerics.polynomials import METHODS, Method
 from edgesearch.numerics.rounding import Rounding
 
-_FINER = 0.93  # by which the error of the real polynomials is lowered, to leave the rounding its share
-_ROUNDS = 40  # in which that is done at most
+_FINER = 0.96  # by which the error of the real polynomials is lowered, to leave the rounding its share
+_ROUNDS = 60  # in which that is done at most
 _TAIL = 0.5  # share of the error at which a function that settles counts as constant
 _MOST_DEGREE = 5
 _LOOKED_AT = 1 << 16
@@ -56,13 +56,14 @@ def piecewise(
     interval = _interval(found, source, to, low, high)
     _check_values(found, source, to, error, interval)
     best: Piecewise | None = None
-    real = error
+    real, needed = error, segments
     for _ in range(_ROUNDS):
         reach, last = _tail(found, source, to, interval, real)
         rounding = Rounding(found, source, to, method)
         mesher = Mesher(found, source, reach, last, degree, method)
         elements = mesher.elements(real, rounding.widest, segments)
         if len(elements) > (segments if best is None else len(best.starts)):
+            needed = max(needed, len(elements))
             break
         table = rounding.table(elements, mesher.bisected)
         if table.error <= error and table.jump <= 1 and (best is None or table.error < best.error):
@@ -70,8 +71,8 @@ def piecewise(
         real *= _FINER
     if best is None:
         raise ConfigError(
-            f"{found.name} from {source} to {to} within {error:g} takes more than approximate.segments = {segments} "
-            f"of degree {degree}; raise error, approximate.segments or approximate.degree"
+            f"{found.name} from {source} to {to} within {error:g} takes {needed} or more segments of degree {degree}, "
+            f"more than approximate.segments = {segments}; raise one of them, error or approximate.degree"
         )
     return best
 
@@ -91,9 +92,7 @@ def _check(function: Function, source: Format, to: Format, error: float, degree:
         )
 
 
-def _interval(
-    function: Function, source: Format, to: Format, low: float | None, high: float | None
-) -> tuple[int, int]:
+def _interval(function: Function, source: Format, to: Format, low: float | None, high: float | None) -> tuple[int, int]:
     """The first and the last integer, of |x| where there is a mirror."""
     if function.mirror is not None:
         if low is not None or high is not None:
@@ -102,8 +101,9 @@ def _interval(
                 f"out, or write function={function.name}(x)"
             )
         return 0, source.largest
-    ends = (source.low if low is None else np.ceil(low / source.step)), (
-        source.high if high is None else np.floor(high / source.step)
+    ends = (
+        (source.low if low is None else np.ceil(low / source.step)),
+        (source.high if high is None else np.floor(high / source.step)),
     )
     if not source.low <= ends[0] < ends[1] <= source.high + (source.bits > 16):
         least, most = source.low * source.step, source.high * source.step
@@ -129,8 +129,8 @@ def _check_values(function: Function, source: Format, to: Format, error: float, 
     wrong = (values < to.low * to.step - room) | (values > to.high * to.step + room)
     if wrong.any():
         raise ConfigError(
-            f"{function.name} must fit into {to}, {to.low * to.step:g}..{to.high * to.step:g}, got {values[wrong][0]:.6g} "
-            f"at x = {x[wrong][0]:.6g}; give approximate.to fewer fraction bits"
+            f"{function.name} must fit into {to}, {to.low * to.step:g}..{to.high * to.step:g}, got "
+            f"{values[wrong][0]:.6g} at x = {x[wrong][0]:.6g}; give approximate.to fewer fraction bits"
         )
 
 

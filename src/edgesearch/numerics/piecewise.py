@@ -9,8 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from edgesearch.numerics.format import Format, Ints
+from edgesearch.numerics.packing import stored_bits
 from edgesearch.numerics.polynomials import Method, horner
 
+_STARTS = tuple(Format(bits, 0, signed) for bits in (16, 32) for signed in (False, True))
 LISTED = 17  # bits of a source of which every input can be listed
 
 
@@ -65,8 +67,14 @@ class Piecewise:
     @property
     def flash_bytes(self) -> int:
         """Bytes of starts, scales and coefficients."""
-        segments, start = len(self.starts), 2 if self.interval[1] < 1 << 16 else 4
-        return int(segments * (start + 1) + self.coefficients.size * (4 if self.wide else 2))
+        own = stored_bits(self.start_format) // 8 + 1
+        return int(len(self.starts) * own + self.coefficients.size * (4 if self.wide else 2))
+
+    @property
+    def start_format(self) -> Format:
+        """The integers that hold the starts: 16 or 32 bits, signed where one is negative."""
+        low, high = int(self.starts[0]), int(self.starts[-1])
+        return next(f for f in _STARTS if f.low <= low and high <= f.high)
 
     def __call__(self, x: Ints) -> Ints:
         """Return the function of integers x in format `source`, in format `to`; others count as the nearest in it."""

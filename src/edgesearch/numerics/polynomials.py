@@ -1,4 +1,4 @@
-"""Polynomials on one element: coefficients by interpolation, orthogonal projection or minimax; Horner's rule in integers.
+"""Polynomials on an element: coefficients by interpolation, orthogonal projection or minimax; Horner in integers.
 
 What flows in: a function at points; out: coefficients, constant first.
 """
@@ -59,7 +59,7 @@ class Points:
         else:
             xi, self.weights = -np.cos(np.pi * np.arange(_DENSE) / (_DENSE - 1)), np.zeros(0)
         self.u = (1 + xi) / 2
-        self._free = legendre.legvander(xi, degree)
+        self._free: Floats = np.asarray(legendre.legvander(xi, degree), np.float64)
         self._bubbles = (1 - xi * xi)[:, None] * legendre.legvander(xi, degree - 2) if degree > 1 else None
         self._powers, self._bubble_powers = _powers(degree)
 
@@ -72,7 +72,7 @@ class Points:
         coefficients = np.zeros(self._free.shape[1])
         coefficients[:2] = left, right - left
         if self._bubbles is not None:
-            rest = values - left - (right - left) * self.u
+            rest = np.asarray(values - left - (right - left) * self.u, np.float64)
             coefficients += self._solved(self._bubbles, rest, scale) @ self._bubble_powers
         return coefficients
 

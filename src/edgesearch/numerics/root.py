@@ -1,7 +1,7 @@
 """The reciprocal square root in integers, with range reduction: its relative error is bounded over all positive inputs.
 
-x = m 4^k with m in [1, 4): a piecewise polynomial gives 1 / sqrt(m), and a shift by k the rest. The polynomials are 1 at
-m = 1 and 1/2 at m = 4, so that they are continuous where k changes, too.
+x = m 4^k with m in [1, 4): a piecewise polynomial gives 1 / sqrt(m), and a shift by k the rest. It is 1 at m = 1
+and 1/2 at m = 4, so that the result is continuous where k changes, too.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from edgesearch.numerics.polynomials import Method
 
 FRACTION = 14  # of m and of 1 / sqrt(m)
 _REDUCED = Function("rsqrt", lambda m: 1.0 / np.sqrt(m), relative=True)
-_EXACT = 16  # bits of x up to which m is exact
+_EXACT, _LISTED = 15, 16  # bits of x up to which m is exact, and up to which every x is looked at
 _WIDEST = 63
 
 
@@ -45,7 +45,12 @@ class RootTable:
     @property
     def rounded_error(self) -> float:
         """A bound on the relative error of what a call returns, saturation left out."""
-        return self.error + 0.5 * self.to.step * float(np.sqrt(self.source.high * self.source.step))
+        return self.error + self.rounding(self.source, self.to)
+
+    @staticmethod
+    def rounding(source: Format, to: Format) -> float:
+        """Return what rounding to `to` adds to the relative error at most: that of the smallest value."""
+        return 0.5 * to.step * float(np.sqrt(source.high * source.step))
 
     def reduced(self, x: Ints, fraction: int | None = None) -> tuple[Ints, Ints]:
         """Return y, with 14 fraction bits, and k, such that 1 / sqrt(x 2^-fraction) is y 2^-14 2^-k.
@@ -90,8 +95,8 @@ def approximate_root(
     for name, format, most in (("takes", source, _WIDEST), ("gives", to, 32)):
         if format.bits > most:
             raise ConfigError(f"a reciprocal square root {name} at most {most} bits, got {format}; lower its format")
-    exact = source.bits - source.signed <= _EXACT
-    room = error - (0.0 if exact else 2.0 ** -(FRACTION + 2))  # of a rounded m
+    bits = source.bits - source.signed
+    room = error - (0.0 if bits <= _EXACT else 2.0 ** -(FRACTION + 2))  # of a rounded m
     try:
         mantissa = piecewise(
             _REDUCED,
@@ -106,11 +111,11 @@ def approximate_root(
         )
     except ConfigError as failed:
         raise ConfigError(
-            f"1 / sqrt(x) cannot be had within a relative error of {error:g} by {segments} segments of degree {degree}; "
-            "allow error=0.0002"
+            f"1 / sqrt(x) cannot be had within a relative error of {error:g} by {segments} segments of degree "
+            f"{degree}; allow error=0.0002"
         ) from failed
     table = RootTable(source, to, mantissa, 0.0)
-    return replace(table, error=_measured(table) if exact else _bounded(table))
+    return replace(table, error=_measured(table) if bits <= _LISTED else _bounded(table))
 
 
 def _measured(table: RootTable) -> float:

@@ -8,6 +8,7 @@ to list, the error is a bound: the worst at equally spaced integers, and what th
 import dataclasses
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Rounding:
         real = np.stack([e.coefficients for e in elements])
         real = real / share[:, None] ** np.arange(real.shape[1])
         last = elements[-1].right
-        fractions = self._fractions(real, last)
+        fractions = self._fractions(real)
         coefficients, shifts, rise = self._integers(real, fractions, last, ends)
         table = Piecewise(
             function=function.name,
@@ -80,10 +81,9 @@ class Rounding:
         least, most = to.integers(np.array([function.mirror - function.settles, function.settles])).tolist()
         return least, most
 
-    def _fractions(self, real: Floats, last: float) -> list[int]:
+    def _fractions(self, real: Floats) -> list[int]:
         """Fraction bits of each coefficient: as many as it, its products and their sums have room for."""
         top = np.abs(real).max(axis=0)
-        top[0] = max(top[0], abs(last))
         top[1] += 2 * self.to.step  # the ends of segments are rounded
         sums = np.cumsum(top[::-1])[::-1]  # of the terms from each on
         room = (self.sum - 1) * 2.0**-self.position
@@ -100,7 +100,7 @@ class Rounding:
     def _integers(
         self, real: Floats, fractions: list[int], last: float, ends: Ints
     ) -> tuple[Ints, tuple[int, ...], int]:
-        """Coefficients, Horner's shifts and that of the constant term; linear terms lead to the next segment's start."""
+        """Coefficients, Horner's shifts and that of the constant term; linear terms lead to the next start."""
         coefficients = np.stack(
             [Format(self.coefficient.bits, f).integers(real[:, k]) for k, f in enumerate(fractions)], axis=1
         )
@@ -136,11 +136,11 @@ class Rounding:
         rounding = 0.5 * self.to.step + sum(0.5 * 2.0**-f for f in fractions[1:-1])
         worst, at = 0.0, 0.0
         joints = [*table.starts.tolist(), table.interval[1]]
-        for k, (start, end) in enumerate(zip(joints[:-1], joints[1:], strict=True)):
+        for k, (start, end) in enumerate(pairwise(joints)):
             m = np.unique(np.linspace(start, end, _DENSE).round().astype(np.int64))
             t = ((m - start) << table.scales[k]) * 2.0**-self.position
             polynomial = np.polynomial.Polynomial(table.coefficients[k] * 2.0 ** -np.array(fractions, np.float64))
-            true = self.function(m * self.source.step)
+            true = self.function(self.source.numbers(m))
             error = np.abs(polynomial(t) - true)
             x = (m - start) * self.source.step
             bent = np.abs(polynomial.deriv(2)(t)).max() * (t[-1] / x[-1]) ** 2 if len(fractions) > 2 else 0.0
@@ -149,7 +149,9 @@ class Rounding:
             if own > worst:
                 worst, at = own, float(m[error.argmax()] * self.source.step)
         if self.function.settles is not None:
-            beyond = abs(float(self.to.numbers(table.computed(np.array([self.source.high])))[0]) - self.function.settles)
+            beyond = abs(
+                float(self.to.numbers(table.computed(np.array([self.source.high])))[0]) - self.function.settles
+            )
             worst = max(worst, beyond)
         return worst, at
 
