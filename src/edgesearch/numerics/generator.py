@@ -115,7 +115,7 @@ def _interval(function: Function, source: Format, to: Format, low: float | None,
 
 
 def _check_values(function: Function, source: Format, to: Format, error: float, interval: tuple[int, int]) -> None:
-    x = np.unique(np.linspace(*interval, _LOOKED_AT).round()) * source.step
+    x = np.unique(np.linspace(*interval, _LOOKED_AT).round()) * source.step + 0.0  # (no -0)
     if function.mirror is not None and source.signed:
         x = np.concatenate([-x[::-1], x])
     values = function(x)
