@@ -93,8 +93,8 @@ def main() -> None:
                 units = "" if isinstance(table, RootTable) else f"{error / table.to.step:.4g}"
                 print(
                     f"{function:8} {bits:4} {method:8} {len(pieces.starts):7} {pieces.bisected:11} "
-                    f"{pieces.coefficients.shape[1] - 1:6} {table.flash_bytes:5} {error:12.4e} {claimed:9.3e} {units:>12} "
-                    f"{pieces.jump:5}"
+                    f"{pieces.coefficients.shape[1] - 1:6} {table.flash_bytes:5} {error:12.4e} {claimed:9.3e} "
+                    f"{units:>12} {pieces.jump:5}"
                 )
             print(f"  {time.perf_counter() - start:.1f} s", flush=True)
 

@@ -200,6 +200,6 @@ def test_minimax_is_level_and_a_projection_is_orthogonal() -> None:
 def test_what_cannot_be_had_is_one_line(function: str, settings: dict[str, object], words: str) -> None:
     given = {"source": Format(16, 11), "to": Format(16, 14), "error": 1e-4} | settings
     with pytest.raises(ConfigError) as caught:
-        piecewise(function, **given)  # type: ignore[arg-type]
+        piecewise(function, **given)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -72,7 +72,7 @@ def piecewise(
     if best is None:
         raise ConfigError(
             f"{found.name} from {source} to {to} within {error:g} takes {needed} or more segments of degree {degree}, "
-            f"more than approximate.segments = {segments}; raise one of them, error or approximate.degree"
+            f"more than approximate.segments = {segments}; raise approximate.segments, error or approximate.degree"
         )
     return best
 

@@ -40,7 +40,6 @@ class Rounding:
 
     def table(self, elements: Sequence[Element], bisected: int) -> Piecewise:
         """Return the table, with its error."""
-        function, to = self.function, self.to
         widths = np.array([e.end - e.start for e in elements])
         scales = np.array([self.position - (int(w) - 1).bit_length() for w in widths])
         ends = widths << scales
@@ -50,14 +49,15 @@ class Rounding:
         last = elements[-1].right
         fractions = self._fractions(real)
         coefficients, shifts, rise = self._integers(real, fractions, last, ends)
+        mirror = self.function.mirror
         table = Piecewise(
-            function=function.name,
-            label=function.label,
+            function=self.function.name,
+            label=self.function.label,
             method=self.method,
             source=self.source,
-            to=to,
+            to=self.to,
             interval=(elements[0].start, elements[-1].end),
-            mirror=None if function.mirror is None else function.mirror << to.fraction,
+            mirror=None if mirror is None else mirror << self.to.fraction,
             bounds=self._bounds(),
             starts=np.array([e.start for e in elements]),
             scales=scales,
@@ -65,7 +65,7 @@ class Rounding:
             rise=rise,
             coefficients=coefficients,
             wide=self.wide,
-            relative=function.relative,
+            relative=self.function.relative,
             error=0.0,
             jump=0,
             bisected=bisected,

@@ -52,7 +52,9 @@ def figures(report: Record, folder: str) -> Table:
     table.add_row(f"worst {kind} error", f"{error:.3g}, {how}")
     table.add_row("in units of the last place", f"{report['ulps']:.4g} of {report['unit']:.3g}")
     table.add_row("where", f"{report['variable']} = {report['worst_at']:.6g}")
-    table.add_row("largest jump at a joint", f"{report['jump']} units of the last place")
+    table.add_row(
+        "largest jump at a joint", f"{report['jump']} unit{'' if report['jump'] == 1 else 's'} of the last place"
+    )
     table.add_row("tables", f"{report['flash_bytes']:,} bytes")
     table.add_row("folder", folder)
     return table
