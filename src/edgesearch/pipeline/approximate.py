@@ -16,7 +16,7 @@ from edgesearch.export.approximation import c_header, python_module
 from edgesearch.numerics.format import Floats, Format
 from edgesearch.numerics.functions import NAMED, Function, function_of
 from edgesearch.numerics.generator import piecewise
-from edgesearch.numerics.piecewise import Piecewise
+from edgesearch.numerics.piecewise import LISTED, Piecewise
 from edgesearch.numerics.polynomials import METHODS
 from edgesearch.numerics.root import FRACTION, RootTable, approximate_root
 from edgesearch.report.approximation import Curve, figures, plot
@@ -139,7 +139,7 @@ def _report(table: Piecewise | RootTable, config: Config) -> Record:
         "kind": "relative" if root else "absolute",
         "error": error,
         "allowed": config.error,
-        "exhaustive": not root and table.source.bits <= 16,
+        "over": _over(table, config),
         "ulps": at_mantissa if root else error / unit,
         "unit": unit,
         "variable": "m" if root else "x",
@@ -149,6 +149,14 @@ def _report(table: Piecewise | RootTable, config: Config) -> Record:
         "starts": (pieces.starts * pieces.source.step).tolist(),
         "interval": [end * pieces.source.step for end in pieces.interval],
     }
+
+
+def _over(table: Piecewise | RootTable, config: Config) -> str:
+    """What the stated error covers, and how it is known."""
+    if isinstance(table, Piecewise) and table.source.bits <= LISTED:
+        return "over every input"
+    known = isinstance(table, RootTable) or function_of(config.function).curvature is not None
+    return "bound over every input" if known else "estimate from samples"
 
 
 def _mantissa_ulps(pieces: Piecewise) -> float:

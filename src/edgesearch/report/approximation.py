@@ -42,14 +42,13 @@ class Curve:
 def figures(report: Record, folder: str) -> Table:
     """Return the table that is printed."""
     kind, error = report["kind"], report["error"]
-    how = "over every input" if report["exhaustive"] else "bound over every input"
     table = Table(title=report["title"], show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right", overflow="fold")
     table.add_row("formats of x and of the value", f"{report['source']} to {report['to']}")
     table.add_row("segments of degree", f"{report['segments']} of degree {report['degree']}")
     table.add_row("segments by bisection alone", str(report["bisected"]))
-    table.add_row(f"worst {kind} error", f"{error:.3g}, {how}")
+    table.add_row(f"worst {kind} error", f"{error:.3g}, {report['over']}")
     table.add_row("in units of the last place", f"{report['ulps']:.4g} of {report['unit']:.3g}")
     table.add_row("where", f"{report['variable']} = {report['worst_at']:.6g}")
     table.add_row(
