@@ -14,7 +14,7 @@ from edgesearch.numerics.functions import Function, function_of
 from edgesearch.numerics.mesh import Mesher
 from edgesearch.numerics.piecewise import LISTED, Piecewise
 from edgesearch.numerics.polynomials import METHODS, Method
-from edgesearch.numerics.rounding import Rounding
+from edgesearch.numerics.fitting import Fitting
 
 _FINER = 0.96  # by which the error of the real polynomials is lowered, to leave the rounding its share
 _ROUNDS = 60  # in which that is done at most
@@ -59,7 +59,7 @@ def piecewise(
     real, needed = error, segments
     for _ in range(_ROUNDS):
         reach, last = _tail(found, source, to, interval, real)
-        rounding = Rounding(found, source, to, method)
+        rounding = Fitting(found, source, to, method)
         mesher = Mesher(found, source, reach, last, degree, method)
         elements = mesher.elements(real, rounding.widest, segments)
         if len(elements) > (segments if best is None else len(best.starts)):

@@ -23,7 +23,7 @@ _GUARD = (3, 12)  # most fraction bits that a constant term of 16 or of 32 bits 
 _NUDGES = np.arange(-2, 3)
 
 
-class Rounding:
+class Fitting:
     """Coefficients of 16 bits and sums of 32, or of 32 and 64 where a format has more bits than that holds."""
 
     def __init__(self, function: Function, source: Format, to: Format, method: Method) -> None:
