@@ -1,6 +1,7 @@
 """The command line: `python -m edgesearch KEY=VALUE ...`, or `edgesearch KEY=VALUE ...`."""
 
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -74,7 +75,7 @@ def main() -> None:
         _say("a storage is given to one search at a time, as Hydra writes down what -m was given; leave -m out")
         sys.exit(2)
     # Hydra takes overrides in one piece, after its own flags
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+    sys.argv[1:] = sorted(map(_quoted, sys.argv[1:]), key=lambda argument: argument not in ("-m", "--multirun"))
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         _app()
         return
@@ -89,6 +90,14 @@ def main() -> None:
     finally:
         if len(_points) > 1:
             _compare()
+
+
+def _quoted(argument: str) -> str:
+    """Put quotes around an expression, as function=exp(-x) would be a call in Hydra's grammar."""
+    name, given, value = argument.partition("=")
+    if name != "function" or not given or re.fullmatch(r"[\w,]*|[\"'].*", value):
+        return argument
+    return f'function="{value}"'
 
 
 def _exit(error: Exception) -> NoReturn:

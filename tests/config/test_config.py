@@ -16,7 +16,7 @@ OPTIONS = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml") if path
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_every_yaml_composes_and_validates(option: Path) -> None:
     group, name = str(option.parent), option.stem
-    needed = {"train": [], "compress": [], "search": [], "report": ["study=some"]}
+    needed = {"train": [], "compress": [], "search": [], "report": ["study=some"], "approximate": []}
     extra = needed.get(name, ["run=somewhere"]) if group == "task" else []
     config = composed(f"{group}={name}", *extra)
     if group not in ("experiment", "train", "quant"):

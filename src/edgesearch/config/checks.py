@@ -180,7 +180,7 @@ def _fixed(config: Config) -> str | None:
 
 def _run_folder(config: Config) -> str | None:
     task = config.task.name
-    takes_run = task not in ("train", "compress", "search", "report")
+    takes_run = task not in ("train", "compress", "search", "report", "approximate")
     if not takes_run and config.run is not None:
         return f"run names a finished run, which task={task} does not take, got run={config.run}; set task=test"
     if takes_run and config.run is None and not (task == "export" and config.study is not None):
@@ -211,6 +211,20 @@ def _study(config: Config) -> str | None:
     return None
 
 
+def _approximate(config: Config) -> str | None:
+    chosen = config.approximate
+    if config.task.name != "approximate":
+        return None
+    if (chosen.low is None) != (chosen.high is None):
+        missing = "low" if chosen.low is None else "high"
+        return f"approximate.low and approximate.high go together, got only one; set approximate.{missing} too"
+    if chosen.low is not None and chosen.high is not None and chosen.low >= chosen.high:
+        return (
+            f"approximate.low must be less than approximate.high = {chosen.high:g}, got {chosen.low:g}; exchange them"
+        )
+    return None
+
+
 def _search(config: Config) -> str | None:
     search = config.search
     for name in ("weight_bits", "activation_bits"):
@@ -236,5 +250,6 @@ _CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
     _run_folder,
     _files,
     _study,
+    _approximate,
     _search,
 )

@@ -14,7 +14,8 @@ from omegaconf import MISSING
 NONLINEARITIES = ("sigmoid", "tanh", "relu", "quantSigm", "quantSigm4", "quantTanh")
 RANGES = ("max", "percentile", "error")
 TASKS = (
-    "train", "test", "quantize", "prune", "profile", "finetune", "compress", "search", "report", "export", "show"
+    "train", "test", "quantize", "prune", "profile", "finetune", "compress", "search", "report", "export", "show",
+    "approximate",
 )  # fmt: skip
 BACKENDS = ("auto", "fused", "eager")
 
@@ -223,6 +224,20 @@ class ExportConfig:
 
 
 @dataclass
+class ApproximateConfig:
+    """How task=approximate makes a table: formats such as s16.11, null for ones of `bits`; an expression's interval."""
+
+    method: str = key(Rule(choices=("gpc", "minimax")))
+    degree: int = key(Rule(at_least=1, at_most=5))
+    segments: int = key(Rule(at_least=1, at_most=255))
+    bits: int = key(Rule(at_least=8, at_most=32))
+    source: str | None = key()
+    to: str | None = key()
+    low: float | None = key()
+    high: float | None = key()
+
+
+@dataclass
 class LoggerConfig:
     """Where curves go besides record.json; never part of a run's identity."""
 
@@ -244,6 +259,8 @@ class Config:
     pruning: str | None = key(machine=True)
     study: str | None = key(machine=True)
     pick: str = key(machine=True)
+    function: str = key(machine=True)
+    error: float = key(Rule(above=0, below=1), machine=True)
     outputs_dir: str = key(machine=True)
     progress: bool = key(machine=True)
     task: TaskConfig = key(machine=True)
@@ -257,4 +274,5 @@ class Config:
     prune: PruneConfig = key(machine=True)
     search: SearchConfig = key(machine=True)
     export: ExportConfig = key(machine=True)
+    approximate: ApproximateConfig = key(machine=True)
     logger: LoggerConfig = key(machine=True)

@@ -1,4 +1,4 @@
-"""Sigmoid and tanh in integers: polynomials on equal segments of |x|, a constant beyond the last one.
+"""Sigmoid and tanh of integer programs: polynomials on equal segments of |x|, a constant beyond the last one.
 
 Coefficients are found by interpolation at Chebyshev nodes, rounded to 16 bits, and judged by the worst error over every
 integer that the input format has. The function of a negative x follows by symmetry: tanh(-x) = -tanh(x), sigmoid(-x) =
@@ -6,20 +6,17 @@ integer that the input format has. The function of a negative x follows by symme
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from edgesearch.errors import ConfigError
-from edgesearch.numerics.format import Floats, Format, Ints, round_shift
+from edgesearch.numerics.format import Floats, Format, Ints
+from edgesearch.numerics.functions import NAMED
+from edgesearch.numerics.polynomials import horner, interpolated
 
-_FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
-    "sigmoid": lambda x: 0.5 + 0.5 * np.tanh(0.5 * x),
-    "tanh": np.tanh,
-}
-APPROXIMATED = tuple(_FUNCTIONS)
+APPROXIMATED = tuple(NAMED)
 SOURCE = Format(16, 11)  # +-16, beyond which sigmoid and tanh are 0 or 1 in 16 bits: one table serves every gate
 _COEFFICIENT = 16  # bits
 _MOST_SEGMENTS = 128
@@ -71,17 +68,14 @@ class Table:
         inside = np.minimum(magnitude, self.limit - 1)
         c = self.coefficients[inside >> self.segment_bits]
         d = inside & ((1 << self.segment_bits) - 1)
-        a = c[..., -1]
-        for k, shift in zip(range(c.shape[-1] - 2, -1, -1), self.shifts, strict=True):
-            a = round_shift(a * d + (c[..., k] << shift), shift) if k == 0 else round_shift(a * d, shift) + c[..., k]
-        y = np.where(magnitude < self.limit, a, self.last)
+        y = np.where(magnitude < self.limit, horner(c, d, self.shifts), self.last)
         mirrored = (1 << self.to.fraction) - y if self.function == "sigmoid" else -y
         return np.clip(np.where(x < 0, mirrored, y), *self.bounds)
 
 
 def exact(function: str, x: Floats) -> Floats:
     """Return the function in floating point."""
-    return _FUNCTIONS[function](x)
+    return NAMED[function](x)
 
 
 @cache
@@ -97,8 +91,8 @@ def approximate(function: str, source: Format, to: Format, error: float) -> Tabl
     Raises:
         ConfigError: the function is unknown, x has more than 16 bits, or no table is good enough.
     """
-    if function not in _FUNCTIONS:
-        raise ConfigError(f"an approximated function is one of {', '.join(_FUNCTIONS)}, got {function}; use quantTanh")
+    if function not in NAMED:
+        raise ConfigError(f"an approximated function is one of {', '.join(NAMED)}, got {function}; use quantTanh")
     if not 0 <= to.fraction <= 16:
         raise ConfigError(f"an approximated function gives 0 to 16 fraction bits, got {to}; give it another format")
     if source.bits > 16:
@@ -125,7 +119,11 @@ def _table(function: str, source: Format, to: Format, order: int, bits: int) -> 
     segments = -(-limit // (1 << bits))
     if segments > _MOST_SEGMENTS:
         return None
-    real = np.stack([_interpolated(function, source, s << bits, (s + 1) << bits, order) for s in range(segments)])
+
+    def at(x: Floats) -> Floats:
+        return exact(function, x * source.step)
+
+    real = np.stack([interpolated(at, s << bits, (s + 1) << bits, order) for s in range(segments)])
     rounded = _rounded(real, to, order)
     if rounded is None:
         return None
@@ -134,15 +132,6 @@ def _table(function: str, source: Format, to: Format, order: int, bits: int) -> 
     table = Table(function, source, to, bits, shifts, coefficients, segments << bits, last, 0.0)
     worst = float(np.abs(to.numbers(table(every)) - true).max())
     return Table(function, source, to, bits, shifts, coefficients, segments << bits, last, worst)
-
-
-def _interpolated(function: str, source: Format, start: int, end: int, order: int) -> Floats:
-    """Coefficients in powers of (integer x - start), constant first."""
-    nodes = (start + end - 1) / 2 + (end - start) / 2 * np.cos(np.pi * (np.arange(order + 1) + 0.5) / (order + 1))
-    if end - start <= order:
-        nodes = start + np.arange(order + 1.0)
-    values = exact(function, nodes * source.step)
-    return np.asarray(np.polynomial.polynomial.polyfit(nodes - start, values, order), np.float64)
 
 
 def _rounded(real: Floats, to: Format, order: int) -> tuple[Ints, tuple[int, ...]] | None:

@@ -1,18 +1,25 @@
 """The reciprocal square root in integers, with range reduction: its relative error is bounded over all positive inputs.
 
-x = m 4^k with m in [1, 4): a polynomial on equal segments of m gives 1 / sqrt(m), and a shift by k the rest.
+x = m 4^k with m in [1, 4): a piecewise polynomial gives 1 / sqrt(m), and a shift by k the rest. It is 1 at m = 1
+and 1/2 at m = 4, so that the result is continuous where k changes, too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from edgesearch.errors import ConfigError
-from edgesearch.numerics.format import Floats, Format, Ints, round_shift
+from edgesearch.numerics.format import Format, Ints
+from edgesearch.numerics.functions import Function
+from edgesearch.numerics.generator import piecewise
+from edgesearch.numerics.piecewise import Piecewise
+from edgesearch.numerics.polynomials import Method
 
-_FRACTION = 14  # of m and of 1 / sqrt(m), both in 16 bits
-_SPAN = 3 << _FRACTION  # of m - 1
+FRACTION = 14  # of m and of 1 / sqrt(m)
+_REDUCED = Function("rsqrt", lambda m: 1.0 / np.sqrt(m), relative=True)
+_EXACT, _LISTED = 15, 16  # bits of x up to which m is exact, and up to which every x is looked at
+_WIDEST = 63
 
 
 @dataclass(frozen=True)
@@ -21,42 +28,52 @@ class RootTable:
 
     Attributes:
         source, to: formats of x and of the value; x <= 0 gives the largest value.
-        segment_bits: log2 of the integers in a segment of m - 1.
-        shifts: of each Horner step, that of the last coefficient first.
-        coefficients: (segments, order + 1), constant term first.
-        error: worst relative error over every positive x, rounding to `to` and saturation left out.
+        mantissa: 1 / sqrt(m) for m = 1..4, both with 14 fraction bits.
+        error: bound on the relative error over every positive x, rounding to `to` and saturation left out.
     """
 
     source: Format
     to: Format
-    segment_bits: int
-    shifts: tuple[int, ...]
-    coefficients: Ints
+    mantissa: Piecewise
     error: float
 
     @property
     def flash_bytes(self) -> int:
-        """Bytes of the coefficients."""
-        return 2 * self.coefficients.size
+        """Bytes of the polynomials."""
+        return self.mantissa.flash_bytes
 
-    def reduced(self, x: Ints) -> tuple[Ints, Ints]:
-        """Return 1 / sqrt(m), with 14 fraction bits, and k for x > 0."""
-        exponent = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1 - self.source.fraction
-        k = exponent >> 1
-        up = _FRACTION - self.source.fraction - 2 * k
-        m = np.where(up >= 0, x << np.maximum(up, 0), x >> np.maximum(-up, 0)) - (1 << _FRACTION)
-        c, d = self.coefficients[m >> self.segment_bits], m & ((1 << self.segment_bits) - 1)
-        y = c[..., -1]
-        for n, shift in zip(range(c.shape[-1] - 2, -1, -1), self.shifts, strict=True):
-            y = round_shift(y * d + (c[..., n] << shift), shift)
-        return y, k
+    @property
+    def rounded_error(self) -> float:
+        """A bound on the relative error of what a call returns, saturation left out."""
+        return self.error + self.rounding(self.source, self.to)
+
+    @staticmethod
+    def rounding(source: Format, to: Format) -> float:
+        """Return what rounding to `to` adds to the relative error at most: that of the smallest value."""
+        return 0.5 * to.step * float(np.sqrt(source.high * source.step))
+
+    def reduced(self, x: Ints, fraction: int | None = None) -> tuple[Ints, Ints]:
+        """Return y, with 14 fraction bits, and k, such that 1 / sqrt(x 2^-fraction) is y 2^-14 2^-k.
+
+        Args:
+            x: positive integers of any size up to 2^62, whatever the source format.
+            fraction: their fraction bits; those of the source format if not given.
+        """
+        fraction = self.source.fraction if fraction is None else fraction
+        # the bit below the leading one is cleared where it is set: no float64 is rounded up to the next power of two
+        bits = np.frexp((x & ~(x >> 1)).astype(np.float64))[1].astype(np.int64)
+        k = (bits - 1 - fraction) >> 1
+        up = FRACTION - fraction - 2 * k
+        down = np.maximum(-up, 0)
+        m = ((x << np.maximum(up, 0)) + ((1 << down) >> 1)) >> down
+        return self.mantissa(m), k
 
     def __call__(self, x: Ints) -> Ints:
         """Return 1 / sqrt(x) of integers x in format `source`, in format `to`."""
         y, k = self.reduced(np.maximum(x, 1))
-        shift = k + _FRACTION - self.to.fraction
-        down = (y + np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)) >> np.maximum(shift, 0)
-        found = np.where(shift > 0, down, y << np.clip(-shift, 0, 40))
+        shift = k + FRACTION - self.to.fraction
+        down = np.clip(shift, 0, 40)
+        found = ((y << np.clip(-shift, 0, 40)) + ((1 << down) >> 1)) >> down
         return np.where(x > 0, np.clip(found, self.to.low, self.to.high), self.to.high)
 
 
@@ -66,45 +83,57 @@ def bare_root(x: Ints) -> tuple[Ints, Ints]:
 
 
 @cache
-def approximate_root(source: Format, to: Format, error: float) -> RootTable:
-    """Return the smallest table whose relative error is at most `error`.
+def approximate_root(
+    source: Format, to: Format, error: float, *, degree: int = 2, method: Method = "gpc", segments: int = 64
+) -> RootTable:
+    """Return the table of the fewest segments whose relative error is at most `error`.
 
     Args:
-        source: format of x, at most 16 bits.
-        to: format of the value.
-        error: largest relative error wanted.
+        source: format of x, at most 63 bits.
+        to: format of the value, at most 32 bits.
+        error: largest relative error wanted, rounding to `to` and saturation left out.
+        degree, method, segments: as for `piecewise`.
 
     Raises:
-        ConfigError: x has more than 16 bits, or no table is good enough.
+        ConfigError: a format has too many bits, or no table is good enough.
     """
-    if source.bits > 16:
-        raise ConfigError(f"a reciprocal square root takes at most 16 bits, got {source}; lower its format")
-    tables = (_table(source, to, order, bits) for order in (1, 2) for bits in range(8, 16))
-    found = [table for table in tables if table.error <= error]
-    if not found:
-        raise ConfigError(f"1 / sqrt(x) cannot be had within a relative error of {error:g}; allow 0.0002")
-    return min(found, key=lambda table: (table.flash_bytes, table.error))
+    for name, format, most in (("takes", source, _WIDEST), ("gives", to, 32)):
+        if format.bits > most:
+            raise ConfigError(f"a reciprocal square root {name} at most {most} bits, got {format}; lower its format")
+    bits = source.bits - source.signed
+    room = error - (0.0 if bits <= _EXACT else 2.0 ** -(FRACTION + 2))  # of a rounded m
+    try:
+        mantissa = piecewise(
+            _REDUCED,
+            Format(17, FRACTION, signed=False),
+            Format(16, FRACTION),
+            room,
+            low=1.0,
+            high=4.0,
+            degree=degree,
+            method=method,
+            segments=segments,
+        )
+    except ConfigError as failed:
+        raise ConfigError(
+            f"1 / sqrt(x) cannot be had within a relative error of {error:g} by {segments} segments of degree "
+            f"{degree}; allow error=0.0002"
+        ) from failed
+    table = RootTable(source, to, mantissa, 0.0)
+    return replace(table, error=_measured(table) if bits <= _LISTED else _bounded(table))
 
 
-def _table(source: Format, to: Format, order: int, bits: int) -> RootTable:
-    width, segments = 1 << bits, -(-_SPAN >> bits)
-    real = np.stack([_interpolated(s * width, width, order) for s in range(segments)])
-    tops = np.abs(real).max(axis=0)
-    # each coefficient as fine as 16 bits allow, and at most 16 bits finer than the one before it
-    fractions = [_FRACTION]
-    for n in range(1, order + 1):
-        fractions.append(min(14 - int(np.floor(np.log2(tops[n]))), fractions[-1] + 16))
-    integers = np.stack([Format(16, f).integers(real[:, n]) for n, f in enumerate(fractions)], axis=1)
-    shifts = tuple(fractions[n] - fractions[n - 1] for n in range(order, 0, -1))
-    table = RootTable(source, to, bits, shifts, integers, 0.0)
-    every = np.arange(1, source.high + 1)
-    y, k = table.reduced(every)
-    worst = np.abs(y * 2.0**-_FRACTION * 2.0**-k * np.sqrt(source.numbers(every)) - 1).max()
-    return RootTable(source, to, bits, shifts, integers, float(worst))
+def _measured(table: RootTable) -> float:
+    """The worst error over every positive x."""
+    x = np.arange(1, table.source.high + 1)
+    y, k = table.reduced(x)
+    found = y * 2.0**-FRACTION * 2.0**-k
+    return float(np.abs(found * np.sqrt(table.source.numbers(x)) - 1).max())
 
 
-def _interpolated(start: int, width: int, order: int) -> Floats:
-    """Coefficients in powers of (integer m - 1 - start), constant first."""
-    nodes = start + width / 2 * (1 + np.cos(np.pi * (np.arange(order + 1) + 0.5) / (order + 1)))
-    values = 1.0 / np.sqrt(1.0 + nodes * 2.0**-_FRACTION)
-    return np.asarray(np.polynomial.polynomial.polyfit(nodes - start, values, order), np.float64)
+def _bounded(table: RootTable) -> float:
+    """The worst error over every m and both ends of the numbers that are rounded to it."""
+    m = np.arange(1 << FRACTION, (1 << (FRACTION + 2)) + 1)
+    y = table.mantissa(m) * 2.0**-FRACTION
+    ends = [np.sqrt((m + off) * 2.0**-FRACTION) for off in (-0.5, 0.0, 0.5)]
+    return float(max(np.abs(y * end - 1).max() for end in ends))

@@ -76,12 +76,14 @@ def line(points: Sequence[tuple[float, float]], **attributes: object) -> str:
 def axes(x: Scale, y: Scale, x_title: str, y_title: str) -> str:
     """Return both axes with grid lines, numbers and titles."""
     parts = []
-    for tick in x.ticks():
+    across = x.ticks()
+    finer = 0 if x.log or len(across) < 2 else _digits(across[1] - across[0])
+    for tick in across:
         place = x(tick)
         parts.append(tag("line", x1=place, x2=place, y1=TOP, y2=HEIGHT - BOTTOM, class_="grid"))
-        parts.append(text(place, HEIGHT - BOTTOM + 14, f"{tick:,.0f}", text_anchor="middle"))
+        parts.append(text(place, HEIGHT - BOTTOM + 14, f"{tick:,.{finer}f}", text_anchor="middle"))
     ticks = y.ticks()
-    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 1
+    digits = _digits(ticks[1] - ticks[0]) if len(ticks) > 1 else 1
     for tick in ticks:
         place = y(tick)
         parts.append(tag("line", x1=LEFT, x2=x.end, y1=place, y2=place, class_="grid"))
@@ -91,6 +93,11 @@ def axes(x: Scale, y: Scale, x_title: str, y_title: str) -> str:
     turned = f"rotate(-90 12 {middle})"
     parts.append(text(12, middle, y_title, text_anchor="middle", class_="title", transform=turned))
     return "".join(parts)
+
+
+def _digits(step: float) -> int:
+    """Decimals that tell ticks apart."""
+    return max(0, -math.floor(math.log10(step) + 1e-9))
 
 
 def chart(content: str, label: str, width: float = WIDTH, height: float = HEIGHT) -> str:
