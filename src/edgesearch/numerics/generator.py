@@ -9,12 +9,12 @@ from functools import cache
 import numpy as np
 
 from edgesearch.errors import ConfigError
+from edgesearch.numerics.fitting import Fitting
 from edgesearch.numerics.format import Floats, Format
 from edgesearch.numerics.functions import Function, function_of
 from edgesearch.numerics.mesh import Mesher
 from edgesearch.numerics.piecewise import LISTED, Piecewise
 from edgesearch.numerics.polynomials import METHODS, Method
-from edgesearch.numerics.fitting import Fitting
 
 _FINER = 0.96  # by which the error of the real polynomials is lowered, to leave the rounding its share
 _ROUNDS = 60  # in which that is done at most
@@ -59,13 +59,13 @@ def piecewise(
     real, needed = error, segments
     for _ in range(_ROUNDS):
         reach, last = _tail(found, source, to, interval, real)
-        rounding = Fitting(found, source, to, method)
+        fitting = Fitting(found, source, to, method)
         mesher = Mesher(found, source, reach, last, degree, method)
-        elements = mesher.elements(real, rounding.widest, segments)
+        elements = mesher.elements(real, fitting.widest, segments)
         if len(elements) > (segments if best is None else len(best.starts)):
             needed = max(needed, len(elements))
             break
-        table = rounding.table(elements, mesher.bisected)
+        table = fitting.table(elements, mesher.bisected)
         if table.error <= error and table.jump <= 1 and (best is None or table.error < best.error):
             best = table
         real *= _FINER

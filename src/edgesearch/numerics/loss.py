@@ -9,10 +9,10 @@ import numpy as np
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.fixed import Arithmetic, Fixed, constant
 from edgesearch.numerics.format import Format, Ints, round_shift
+from edgesearch.numerics.generator import piecewise
 from edgesearch.numerics.root import bare_root
 
-_EXPONENT = Format(16, 11)
-_POWERS = Format(16, 14).integers(np.exp(-_EXPONENT.numbers(np.arange(_EXPONENT.high + 1))))
+_EXPONENT, _POWER = Format(16, 12, signed=False), Format(32, 17)  # of x in 0..16 and of exp(-x)
 LOSSES = ("cross_entropy", "mse")
 _ROOT = 14  # fraction bits of a reciprocal square root's mantissa
 _PLACE = "gradients"
@@ -60,5 +60,7 @@ def loss_gradient(
 
 
 def _powers(below: Ints, fraction: int) -> Ints:
-    """Return exp(-x) for x >= 0 of a fraction."""
-    return _POWERS[np.minimum(round_shift(below, fraction - _EXPONENT.fraction), _EXPONENT.high)]
+    """Return exp(-x) for x >= 0 of a fraction; the polynomials may go below 0 by their error."""
+    last = _EXPONENT.high * _EXPONENT.step
+    table = piecewise("exp(-x)", _EXPONENT, _POWER, 2.0**-15, low=0.0, high=last)
+    return np.maximum(table(round_shift(below, fraction - _EXPONENT.fraction)), 0)

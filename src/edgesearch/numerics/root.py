@@ -79,7 +79,7 @@ class RootTable:
 
 def bare_root(x: Ints) -> tuple[Ints, Ints]:
     """Return y with 14 fraction bits and k for integers x > 0 of up to 62 bits: 1 / sqrt(x) = y 2 ** -14 2 ** -k."""
-    return approximate_root(Format(16, 0), Format(16, 14), 2e-4).reduced(x)
+    return approximate_root(Format(_WIDEST, 0), Format(32, 30), 2e-4).reduced(x)
 
 
 @cache
