@@ -9,8 +9,12 @@ from typing import Any
 
 
 def rounded(total: Any, shift: int) -> Any:
-    """Return total * 2 ** -shift, halves rounded up."""
-    return total << -shift if shift <= 0 else (total + (1 << (shift - 1))) >> shift
+    """Return total * 2 ** -shift, halves rounded up.
+
+    One more is added before the shift and taken away after it, so that shared bits become shared integers once and not
+    in every later use.
+    """
+    return total << -shift if shift <= 0 else ((total + (3 << (shift - 1))) >> shift) - 1
 
 
 def held(xp: Any, x: Any, low: Any, high: Any) -> Any:
@@ -96,3 +100,10 @@ def convolved(xp: Any, patches: Any, weights: Any, groups: int) -> Any:
     total = xp.stack([xp.matmul(side[k], filters[k].T) for k in range(groups)])
     total = xp.transpose(xp.reshape(total, (groups, rows, high * wide, kernels)), (1, 0, 3, 2))
     return xp.reshape(total, (rows, groups * kernels, high * wide))
+
+
+def in_turn(first: int, end: int, body: Any, state: Any) -> Any:
+    """Return body(end - 1, ... body(first, state)), as jax.lax.fori_loop does."""
+    for k in range(first, end):
+        state = body(k, state)
+    return state

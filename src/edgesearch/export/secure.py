@@ -72,6 +72,10 @@ def _own(name: str) -> str:
     return f"{name}_"
 
 
+def _lifted(value: str, power: int) -> str:
+    return f"({value} << {power})" if power else value
+
+
 class _Printer:
     def __init__(self, program: IntegerProgram) -> None:
         self.program = program
@@ -91,8 +95,11 @@ class _Printer:
         for state in program.states:
             yield f"{_own(state)} = xp.zeros((rows, {program.size(state)}), xp.int64)"
         if program.states:
-            yield "for t in range(STEPS):"
+            states = "".join(f"{_own(state)}, " for state in program.states)
+            yield "def frame(t: Any, states: Any) -> Any:"
+            yield f"    {states}= states"
             yield from (f"    {line}" for line in self._frame(free, bound))
+            yield f"{states}= loop(0, STEPS, frame, ({states}))"
         if program.reads_window:
             yield "window_ = xp.reshape(x, (rows, STEPS * INPUTS))"
         for group in grouped(program, program.head):
@@ -105,8 +112,7 @@ class _Printer:
         yield from (f"{_own(o.out)} = all_{o.out}[:, t]" for o in free if o.out in needed)
         for group in grouped(self.program, bound):
             yield from self._group(group, "rows")
-        states = ", ".join(map(_own, self.program.states))
-        yield f"{states} = {', '.join(map(_own, self.program.states.values()))}"
+        yield f"return ({''.join(f'{_own(source)}, ' for source in self.program.states.values())})"
 
     def _read_in(self, bound: list[Operation]) -> set[str]:
         return {name for operation in bound for name in operation.reads} | set(self.program.states.values())
@@ -183,7 +189,7 @@ class _Printer:
                     value = names[-1]
                 else:
                     value = self._single(term, rows, size)
-                parts.append(f"{'-' if term.negative else '+'} ({value} << {power})")
+                parts.append(f"{'-' if term.negative else '+'} {_lifted(value, power)}")
             totals.append(" ".join(parts).removeprefix("+ "))
         if pairs:
             yield f"{', '.join(names)}{',' if len(names) == 1 else ''} = products(xp, {rows}, [{', '.join(pairs)}])"
@@ -203,11 +209,12 @@ class _Printer:
         shape = (g.channels, g.height, g.width)
         yield f"patches = under(xp, {_own(operation.source)}, {shape}, {g.kernel}, {g.stride}, {g.padding})"
         if isinstance(operation, Pool):
-            yield f"total = xp.reshape(xp.{operation.kind}(patches, axis=0), (-1, {size})) << {lift}"
+            yield f"total = {_lifted(f'xp.reshape(xp.{operation.kind}(patches, axis=0), (-1, {size}))', lift)}"
             return
         common = self.program.fraction(operation)
         align = common - self.program.product_fraction(operation.weights, operation.source) + lift
-        yield f'total = convolved(xp, patches, m["{operation.weights}"], {operation.groups}) << {align}'
+        sums = f'convolved(xp, patches, m["{operation.weights}"], {operation.groups})'
+        yield f"total = {_lifted(sums, align)}"
         if operation.bias is not None:
             yield f"total = total + ({self._bias(operation.bias, common, lift)})[:, None]"
         yield f"total = xp.reshape(total, (-1, {size}))"

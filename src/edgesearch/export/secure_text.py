@@ -5,7 +5,7 @@ from edgesearch.numerics.program import IntegerProgram
 PROGRAM = '''"""A classifier in integers, to be run over secret ones: {about}.
 
 Made by edgesearch. Everything in this file is public: sizes, formats, the number of steps, the tables of sigmoid and
-tanh. `run(jax.numpy, model, x)` gives the logits, in int64 throughout, so jax needs jax_enable_x64. The answer is the
+tanh. `run(jax.numpy, model, x, jax.lax.fori_loop)` gives the logits, in int64 throughout, so jax needs jax_enable_x64. The answer is the
 first largest logit. `python program.py model.npz data.npz` runs it in the open, with numpy.
 """
 
@@ -19,8 +19,11 @@ SHAPES = {{
 {shapes}}}
 {tables}
 
-def run(xp: Any, m: Any, x: Any) -> Any:
-    """Return the logits (rows, CLASSES) of x (rows, STEPS, INPUTS); m has the model's arrays by the names of SHAPES."""
+def run(xp: Any, m: Any, x: Any, loop: Any = in_turn) -> Any:
+    """Return the logits (rows, CLASSES) of x (rows, STEPS, INPUTS); m has the model's arrays by the names of SHAPES.
+
+    With `loop` = jax.lax.fori_loop a frame is traced once.
+    """
     if x.dtype != xp.int64:
         raise TypeError(f"x must be int64, got {{x.dtype}}; set jax_enable_x64")
     rows = x.shape[0]
@@ -62,7 +65,7 @@ Made by edgesearch.
 `python program.py model.npz data.npz` runs it in the open. Over secret shares it is run by anything that takes JAX
 functions, such as SecretFlow SPU (0.9.5, field FM64, jax_enable_x64):
 
-    spu.utils.simulation.sim_jax(simulator, lambda m, x: program.run(jax.numpy, m, x))(model, windows)
+    spu.utils.simulation.sim_jax(simulator, lambda m, x: program.run(jax.numpy, m, x, jax.lax.fori_loop))(model, windows)
 
 Each owner shares the arrays of its own file; the logits are revealed to the owner of the data, who takes the first
 largest. `edgesearch task=secure run=RUN` does all that and compares every logit with the interpreter's.
