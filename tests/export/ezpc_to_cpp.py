@@ -51,22 +51,22 @@ class _Parser:
         self.functions: dict[str, tuple[tuple[str, str], list[tuple[str, str]]]] = {}
 
     @property
-    def token(self) -> str:
+    def word(self) -> str:
         return self.tokens[self.at]
 
     def take(self, *expected: str) -> str:
-        assert not expected or self.token in expected, f"expected {expected}, got {self.tokens[self.at : self.at + 9]}"
+        assert not expected or self.word in expected, f"expected {expected}, got {self.tokens[self.at : self.at + 9]}"
         self.at += 1
         return self.tokens[self.at - 1]
 
     def name(self) -> str:
-        assert re.fullmatch("[a-zA-Z][a-zA-Z0-9]*", self.token), self.token
+        assert re.fullmatch("[a-zA-Z][a-zA-Z0-9]*", self.word), self.word
         return self.take()
 
     def type(self) -> tuple[str, str, list[str]]:
         base, label = self.take().split("_")
         dimensions = []
-        while self.token == "[":
+        while self.word == "[":
             self.take("[")
             dimensions.append(self.expression().text)
             self.take("]")
@@ -80,17 +80,17 @@ class _Parser:
 
     def program(self) -> str:
         parts = []
-        while self.token:
+        while self.word:
             self.take("def")
-            parts.append(self.main() if self.token == "void" else self.function())
+            parts.append(self.main() if self.word == "void" else self.function())
         return "\n".join(parts)
 
     def main(self) -> str:
-        for token in ("void", "main", "(", ")"):
-            self.take(token)
-        opened = 'SERVER.open(argv[1]); CLIENT.open(argv[2]); (void)argc;'
+        for word in ("void", "main", "(", ")"):
+            self.take(word)
+        opened = "SERVER.open(argv[1]); CLIENT.open(argv[2]); (void)argc;"
         body = self.block()
-        assert not self.token
+        assert not self.word
         return f"int main(int argc, char **argv) {{ {opened} {body} return SERVER && CLIENT ? 0 : 1; }}"
 
     def function(self) -> str:
@@ -98,12 +98,12 @@ class _Parser:
         name, parameters = self.name(), []
         self.scopes.append({})
         self.take("(")
-        while self.token != ")":
+        while self.word != ")":
             own, secret, dimensions = self.type()
             assert not dimensions
             parameters.append((self.name(), own, secret))
             self.declare(parameters[-1][0], own, secret, 0)
-            if self.token == ",":
+            if self.word == ",":
                 self.take()
         self.take(")")
         self.returned = base, label
@@ -117,20 +117,20 @@ class _Parser:
         self.take("{")
         self.scopes.append({})
         parts = []
-        while self.token != "}":
+        while self.word != "}":
             parts.append(self.statement())
-            if self.token != "}":
+            if self.word != "}":
                 self.take(";")
         self.take("}")
         self.scopes.pop()
         return "\n".join(parts)
 
     def statement(self) -> str:
-        token = self.token
-        if "_" in token:
+        word = self.word
+        if "_" in word:
             return self.declaration()
-        if token in ("for", "if", "input", "output", "return"):
-            return str(getattr(self, f"{token}_")())
+        if word in ("for", "if", "input", "output", "return"):
+            return str(getattr(self, f"{word}_")())
         to = self.postfix()
         self.take("=")
         return f"{to.text} = {self.coerced(self.expression(), to.base, to.label)};"
@@ -138,7 +138,7 @@ class _Parser:
     def declaration(self) -> str:
         base, label, dimensions = self.type()
         name = self.name()
-        if self.token == "=":
+        if self.word == "=":
             self.take()
             value = self.coerced(self.expression(), base, label)
             self.declare(name, base, label, 0)
@@ -184,8 +184,8 @@ class _Parser:
         return f"static int64_t {name}{''.join(f'[{d}]' for d in dimensions)}; {loops} {party} >> {name}{at};"
 
     def output_(self) -> str:
-        for token in ("output", "(", "CLIENT", ","):
-            self.take(token)
+        for word in ("output", "(", "CLIENT", ","):
+            self.take(word)
         name = self.name()
         self.take(")")
         assert self.variable(name)[2] == 1
@@ -203,13 +203,13 @@ class _Parser:
     @staticmethod
     def coerced(value: Typed, base: str, label: str) -> str:
         """A share of one kind becomes one of the other, and a public value either; nothing becomes public."""
-        assert value.label != "..." and (label != "pl" or value.label == "pl"), (value, label)  # noqa: PT018
+        assert label != "pl" or value.label == "pl", (value, label)
         assert value.base == base or (value[1:] == ("pl", "int32") and label == "pl"), (value, base, label)
         return value.text
 
     def expression(self) -> Typed:
         condition = self.binary(0)
-        if self.token != "?":
+        if self.word != "?":
             return condition
         self.take("?")
         yes = self.expression()
@@ -224,7 +224,7 @@ class _Parser:
         if level == len(_LEVELS):
             return self.postfix()
         left = self.binary(level + 1)
-        while self.token in _LEVELS[level]:
+        while self.word in _LEVELS[level]:
             sign = self.take()
             left = self.joined(sign, left, self.binary(level + 1))
         return left
@@ -250,19 +250,19 @@ class _Parser:
         return Typed(text, next(iter(labels), "pl"), left.base)
 
     def postfix(self) -> Typed:
-        token = self.take()
-        if token == "(":
+        word = self.take()
+        if word == "(":
             inner = self.expression()
             self.take(")")
             return inner
-        if token == "-":
+        if word == "-":
             return self.literal(f"-{self.take()}")
-        if token[0].isdigit():
-            return self.literal(token)
-        if self.token == "(":
-            return self.call(token)
-        base, label, dimensions = self.variable(token)
-        text = token
+        if word[0].isdigit():
+            return self.literal(word)
+        if self.word == "(":
+            return self.call(word)
+        base, label, dimensions = self.variable(word)
+        text = word
         for _ in range(dimensions):
             self.take("[")
             text += f"[{self.coerced(self.expression(), 'int32', 'pl')}]"
@@ -270,10 +270,10 @@ class _Parser:
         return Typed(text, label, base)
 
     @staticmethod
-    def literal(token: str) -> Typed:
-        number = int(token.removesuffix("L"))
-        bits = 64 if token.endswith("L") else 32
-        assert -(1 << (bits - 1)) <= number < 1 << (bits - 1), token
+    def literal(word: str) -> Typed:
+        number = int(word.removesuffix("L"))
+        bits = 64 if word.endswith("L") else 32
+        assert -(1 << (bits - 1)) <= number < 1 << (bits - 1), word
         return Typed(f"({number}LL)", "pl", f"int{bits}")
 
     def call(self, name: str) -> Typed:

@@ -1,9 +1,9 @@
 """Integer programs in EzPC's language: model.ezpc, the values that each party gives it, and what it then prints.
 
 The model's constants are inputs of the SERVER, the window is an input of the CLIENT, who gets the logits. All integers
-are int64. Multiplications and sums are arithmetic shares (`al`), shifts and comparisons boolean ones (`bl`); EzPC converts
-where one is assigned to the other. Its `>>` rounds negative numbers towards zero, so that a sum is made positive by adding
-2^62 (it has at most 62 bits), shifted logically with `>>>`, and what was added is taken away again.
+are int64. Multiplications and sums are arithmetic shares (`al`), shifts and comparisons boolean ones (`bl`); EzPC
+converts where one is assigned to the other. Its `>>` rounds negative numbers towards zero, so that a sum is made
+positive by adding 2^62 (it has at most 62 bits), shifted logically with `>>>`, and what was added is taken away again.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesearch.export.ezpc_text import FUNCTIONS, Names, readme, table_function
-from edgesearch.export.files import write_folder
+from edgesearch.export.files import described, write_folder
 from edgesearch.export.rounds import saturates, shift_of
 from edgesearch.export.segments import segments
 from edgesearch.numerics.format import Ints
@@ -54,8 +54,7 @@ def client(window: Ints) -> str:
 def source(program: IntegerProgram) -> str:
     """Return model.ezpc."""
     printer = _Printer(program)
-    about = ", ".join(f"{key} {value}" for key, value in program.about.items()) or "an integer program"
-    parts = [f"(* {about}. Made by edgesearch. *)", FUNCTIONS]
+    parts = [f"(* {described(program)}. Made by edgesearch. *)", FUNCTIONS]
     parts += [table_function(f"table{k}", segments(t), _rounded) for k, t in enumerate(set_of(program.tables))]
     return "\n".join([*parts, "def void main(){", *(f"  {line}" for line in printer.lines()), "}", ""])
 
@@ -141,7 +140,8 @@ class _Printer:
             at = f"{self._name['window']}[t * {self.program.inputs} + j]"
             at = at if vector == "input" else f"{self._name[vector]}[j]"
             yield f"  int64_al part{k} = 0L;"
-            yield f"  for j=[0:{self.program.size(vector)}]{{ part{k} = part{k} + ({self._name[matrix]}[i][j] * {at}); }};"
+            product = f"({self._name[matrix]}[i][j] * {at})"
+            yield f"  for j=[0:{self.program.size(vector)}]{{ part{k} = part{k} + {product}; }};"
             power = common - self.program.product_fraction(matrix, vector)
             yield f"  total = total + {_times(f'part{k}', power)};"
 

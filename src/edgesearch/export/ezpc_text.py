@@ -1,6 +1,8 @@
 """The parts of an EzPC export that are the same for every program, its names, its tables and its README."""
 
+import re
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 from edgesearch.export.segments import Segments
 from edgesearch.numerics.program import IntegerProgram
@@ -26,11 +28,13 @@ def int64_al held(int64_al x, int64_pl low, int64_pl high){
 }
 """
 
-_WORDS = frozenset(
-    """int32 int64 uint32 uint64 float bool void true false al bl pl baba output input return partition inline extern
-    unroll const if def else for while server client all i j k t c v w x y i0 i1 i2 i3 role party bitlen acirc bcirc
-    ycirc main rounded held total part best other row column""".split()
+_LANGUAGE = (
+    "int32 int64 uint32 uint64 float bool void true false al bl pl baba output input return partition inline extern "
+    "unroll const if def else for while server client all"
 )
+_OURS = "i j k t c v w x y i0 i1 i2 i3 main rounded held total best other row column"
+_COMPILED = "role party bitlen acirc bcirc ycirc address port sharing cin cout vector share circuit"
+_WORDS = frozenset(f"{_LANGUAGE} {_OURS} {_COMPILED}".split())
 
 
 class Names(dict[str, str]):
@@ -43,7 +47,8 @@ class Names(dict[str, str]):
             if name not in self:
                 first, *others = [part for part in name.split("_") if part] or ["value"]
                 plain = first + "".join(part[0].upper() + part[1:] for part in others)
-                plain = plain if plain[0].isalpha() and plain.lower() not in taken else f"the{plain[0].upper()}{plain[1:]}"
+                if plain.lower() in taken or not plain[0].isalpha() or re.fullmatch(r"(?:table|part)\d+", plain):
+                    plain = f"the{plain[0].upper()}{plain[1:]}"
                 own, k = plain, 2
                 while own.lower() in taken:
                     own, k = f"{plain}Again{k}", k + 1
@@ -58,7 +63,7 @@ def table_function(name: str, table: Segments, rounded: Callable[[str, int], str
     lines = ["  int64_bl y = x;", "  bool_bl negative = (0L > y);", "  int64_bl m = negative ? (0L - y) : y;"]
     lines += [f"  int64_bl {own} = {value}L;" for own, value in zip(names, rows[0], strict=True)]
     lines += ["  bool_bl reached;"]
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         lines.append(f"  reached = (m > {row[0] - 1}L);")
         for own, old, new in zip(names, before, row, strict=True):
             if old != new:

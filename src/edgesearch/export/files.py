@@ -1,11 +1,13 @@
-"""Folders of exported files: complete or not there."""
+"""Folders of exported files, complete or not there, and what they say of themselves."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from edgesearch.errors import ConfigError
+from edgesearch.numerics.program import IntegerProgram
 
 
 def write_folder(folder: Path, made: Mapping[str, str | bytes], left_behind: frozenset[str] = frozenset()) -> None:
@@ -34,3 +36,9 @@ def write_folder(folder: Path, made: Mapping[str, str | bytes], left_behind: fro
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def described(program: IntegerProgram) -> str:
+    """Return what a program says of itself as words that end no comment or string of any language."""
+    about = ", ".join(f"{key} {value}" for key, value in program.about.items()) or "an integer program"
+    return re.sub(r"[^\w ,.:;=+-]", "_", about)

@@ -5,8 +5,8 @@ from edgesearch.numerics.program import IntegerProgram
 PROGRAM = '''"""A classifier in integers, to be run over secret ones: {about}.
 
 Made by edgesearch. Everything in this file is public: sizes, formats, the number of steps, the tables of sigmoid and
-tanh. `run(jax.numpy, model, x, jax.lax.fori_loop)` gives the logits, in int64 throughout, so jax needs jax_enable_x64. The answer is the
-first largest logit. `python program.py model.npz data.npz` runs it in the open, with numpy.
+tanh. `run(jax.numpy, model, x, jax.lax.fori_loop)` gives the logits, in int64 throughout, so that jax needs
+jax_enable_x64. The answer is the first largest logit. `python program.py model.npz data.npz` runs it in the open.
 """
 
 # ruff: noqa: B905
@@ -65,10 +65,15 @@ Made by edgesearch.
 `python program.py model.npz data.npz` runs it in the open. Over secret shares it is run by anything that takes JAX
 functions, such as SecretFlow SPU (0.9.5, field FM64, jax_enable_x64):
 
-    spu.utils.simulation.sim_jax(simulator, lambda m, x: program.run(jax.numpy, m, x, jax.lax.fori_loop))(model, windows)
+    run = lambda m, x: program.run(jax.numpy, m, x, jax.lax.fori_loop)
+    logits = spu.utils.simulation.sim_jax(simulator, run)(model, windows)
 
 Each owner shares the arrays of its own file; the logits are revealed to the owner of the data, who takes the first
-largest. `edgesearch task=secure run=RUN` does all that and compares every logit with the interpreter's.
+largest. `edgesearch task=secure run=RUN` does all that and compares every logit with the interpreter's. It tells
+whether the program is right and what it costs: all parties are on one machine, over links without TLS, and with semi2k
+party 0, the owner of the model, deals the correlated randomness and has to be trusted not to use it on the data.
+Between owners who do not trust each other run it with `beaver_type` TrustedThirdParty and TLS, or with ABY3 on three
+machines, no two of which work together.
 
 What everyone learns: this program's structure, which includes the formats and which sums have to be held to their
 bounds, both of which follow from the ranges of the trained values; and how many windows there are.

@@ -1,6 +1,6 @@
 """A table of `numerics.approximation` as plain numbers: all that the exports to secure computation know of one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,4 +38,4 @@ def segments(table: Table) -> Segments:
     free = oblivious.applied(np, every, vars(found))
     low, high = map(int, table.bounds)
     inside = low <= int(free.min()) and int(free.max()) <= high
-    return found if inside else Segments(*(*vars(found).values(),)[:4], (low, high))
+    return found if inside else replace(found, bounds=(low, high))

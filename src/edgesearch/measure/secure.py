@@ -31,7 +31,7 @@ _SENT = re.compile(r"Link details: total send bytes (\d+), recv bytes \d+, send 
 
 @dataclass(frozen=True)
 class Job:
-    """What a runner does: party `rank`, or all parties where it is None. `model` and `data` are given to their owners."""
+    """What a runner does: party `rank`, or all parties where it is None; `model` and `data` are told their owners."""
 
     protocol: str
     addresses: tuple[str, ...]
@@ -76,7 +76,9 @@ def environment(install: bool) -> Path:
     named = os.environ.get(VARIABLE)
     if named:
         if not Path(named).is_file():
-            raise ConfigError(f"{VARIABLE} must name a Python interpreter with {PACKAGE}, got {named}; correct the path")
+            raise ConfigError(
+                f"{VARIABLE} must name a Python interpreter with {PACKAGE}, got {named}; correct the path"
+            )
         return Path(named)
     folder = cache_dir() / PACKAGE.replace("==", "-")
     if not folder.is_dir():
@@ -120,7 +122,8 @@ def run_secure(
             jobs.append(own)
         _run(python, jobs, timeout)
         told = [json.loads(own.with_suffix(".told").read_text(encoding="utf-8")) for own in jobs]
-        sent = [(int(b), int(n)) for own in jobs for b, n in _SENT.findall(own.with_suffix(".log").read_text("utf-8"))]
+        logs = [own.with_suffix(".log").read_text(encoding="utf-8", errors="replace") for own in jobs]
+        sent = [(int(b), int(n)) for log in logs for b, n in _SENT.findall(log)]
         if len(sent) != count * -(-rows // batch):
             raise ToolError(f"SPU must say for each batch and party what it sent, got {len(sent)}; use {PACKAGE}")
         return SecureRun(
@@ -145,8 +148,8 @@ def check_logits(found: Ints, expected: Ints, protocol: str) -> None:
     if len(differ):
         row, k = differ[0]
         raise SecretDifferenceError(
-            f"{protocol} must give the interpreter's logits, got {len(differ)} of {expected.size} that differ, first in "
-            f"window {row}, class {k}: {expected[row, k]} in the interpreter, {found[row, k]} over shares"
+            f"{protocol} must give the interpreter's logits, got {len(differ)} of {expected.size} that differ, first "
+            f"in window {row}, class {k}: {expected[row, k]} in the interpreter, {found[row, k]} over shares"
         )
 
 
@@ -205,7 +208,9 @@ def _install(folder: Path) -> None:
     names = [sys.executable] if running in _VERSIONS else [f"python{version}" for version in _VERSIONS]
     python = next((found for name in names if (found := shutil.which(name))), None)
     if python is None:
-        raise ToolError(f"{PACKAGE} needs Python {' or '.join(_VERSIONS)}, got {running} and no other; install one of them")
+        raise ToolError(
+            f"{PACKAGE} needs Python {' or '.join(_VERSIONS)}, got {running} and no other; install one of them"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:

@@ -1,8 +1,8 @@
 """Runs an exported program.py over secret shares with SecretFlow SPU: `PYTHON spu_runner.py JOB.json`.
 
 A script of its own: it runs in SPU's environment, by path, and imports nothing of edgesearch. A job is one party
-(`rank`), or all of them as threads of this process. Party 0 owns the model, party 1 the data, a third owns nothing. Each
-owner reads its own file and sends the others their shares over the link; the logits are put together at party 1.
+(`rank`), or all of them as threads of this process. Party 0 owns the model, party 1 the data, a third owns nothing.
+Each owner reads its own file and sends the others their shares over the link; party 1 puts the logits together.
 """
 
 import importlib.util
