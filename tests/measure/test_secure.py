@@ -89,7 +89,7 @@ def test_an_environment_has_to_be_there(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(ConfigError, match=f"{VARIABLE} must name a Python interpreter with {PACKAGE}, got .*correct"):
         environment(False)
     monkeypatch.delenv(VARIABLE)
-    with pytest.raises(ConfigError, match="got none in .*; set secure.install=true"):
+    with pytest.raises(ConfigError, match=r"got none in .*; set secure.install=true"):
         environment(False)
     (cache_dir() / "spu-0.9.5").mkdir(parents=True)
     assert environment(False) == cache_dir() / "spu-0.9.5" / "bin" / "python"
