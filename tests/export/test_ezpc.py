@@ -12,7 +12,9 @@ from edgesearch.export.ezpc_text import Names
 from edgesearch.numerics.format import Ints
 from edgesearch.numerics.program import IntegerProgram
 from tests.compress.test_quantizer import Shape
+from tests.compress.test_structure import CONVOLUTIONAL
 from tests.export.ezpc_to_cpp import to_cpp
+from tests.export.test_secure import network
 from tests.measure import test_windows
 from tests.measure.test_compiled import PROGRAMS, Case, program_of, windows
 
@@ -58,6 +60,13 @@ def test_programs_written_by_hand(name: str, tmp_path: Path) -> None:
 def test_convolutions_and_poolings(tmp_path: Path) -> None:
     program = test_windows.network(4, 8)
     x = test_windows.windows(program, 10)
+    np.testing.assert_array_equal(ran(program, x, tmp_path), program.run(x).logits)
+
+
+@pytest.mark.parametrize("k", range(len(CONVOLUTIONAL)), ids=lambda k: CONVOLUTIONAL[k].cell)
+def test_networks(k: int, tmp_path: Path) -> None:
+    program = network(k)
+    x = windows(program, 11)
     np.testing.assert_array_equal(ran(program, x, tmp_path), program.run(x).logits)
 
 
