@@ -5,6 +5,7 @@ is the script that runs there.
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -109,17 +111,9 @@ def run_secure(
         ToolError: SPU failed.
     """
     count = PARTIES[protocol]
-    addresses = _addresses(count) if processes else tuple(f"thread{rank}" for rank in range(count))
     with tempfile.TemporaryDirectory() as scratch:
-        jobs = []
-        for rank in range(count) if processes else [None]:
-            own = Path(scratch) / str(rank)
-            model = str(folder / "model.npz") if rank in (0, None) else None
-            data = str(folder / "data.npz") if rank in (1, None) else None
-            program, logits = str(folder / "program.py"), str(Path(scratch) / "logits.npy")
-            job = Job(protocol, addresses, rank, program, model, data, rows, batch, logits, f"{own}.told")
-            own.with_suffix(".json").write_text(json.dumps(asdict(job)), encoding="utf-8")
-            jobs.append(own)
+        logits = Path(scratch) / "logits.npy"
+        jobs = _jobs(folder, protocol, rows, batch, logits, processes=processes)
         _run(python, jobs, timeout)
         told = [json.loads(own.with_suffix(".told").read_text(encoding="utf-8")) for own in jobs]
         logs = [own.with_suffix(".log").read_text(encoding="utf-8", errors="replace") for own in jobs]
@@ -127,13 +121,28 @@ def run_secure(
         if len(sent) != count * -(-rows // batch):
             raise ToolError(f"SPU must say for each batch and party what it sent, got {len(sent)}; use {PACKAGE}")
         return SecureRun(
-            logits=np.load(Path(scratch) / "logits.npy", allow_pickle=False),
+            logits=np.load(logits, allow_pickle=False),
             seconds=max(each["seconds"] for each in told),
             compile_seconds=max(each["compile_seconds"] for each in told),
             rounds=max(n for _, n in sent),
             sent_bytes=sum(b for b, _ in sent),
             shared_bytes=sum(each["shared_bytes"] for each in told),
         )
+
+
+def _jobs(folder: Path, protocol: str, rows: int, batch: int, logits: Path, *, processes: bool) -> list[Path]:
+    """Write a job for each party, or one for all; what a job leaves lies beside it, with other suffixes."""
+    count, jobs = PARTIES[protocol], []
+    addresses = _addresses(count) if processes else tuple(f"thread{rank}" for rank in range(count))
+    for rank in range(count) if processes else [None]:
+        own = logits.parent / str(rank)
+        model = str(folder / "model.npz") if rank in (0, None) else None
+        data = str(folder / "data.npz") if rank in (1, None) else None
+        program, told = str(folder / "program.py"), f"{own}.told"
+        job = Job(protocol, addresses, rank, program, model, data, rows, batch, str(logits), told)
+        own.with_suffix(".json").write_text(json.dumps(asdict(job)), encoding="utf-8")
+        jobs.append(own)
+    return jobs
 
 
 def check_logits(found: Ints, expected: Ints, protocol: str) -> None:
@@ -163,18 +172,15 @@ def _run(python: Path, jobs: list[Path], timeout: float | None) -> None:
             with own.with_suffix(".log").open("wb") as log:
                 command = [str(python), str(_RUNNER), str(own.with_suffix(".json"))]
                 processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment))
-        left = dict(zip(jobs, processes, strict=True))
+        left, end = dict(zip(jobs, processes, strict=True)), time.monotonic() + (timeout or math.inf)
         while left:
-            for own, process in list(left.items()):
-                try:
-                    code = process.wait(timeout=timeout if len(left) == 1 else 0.1)
-                except subprocess.TimeoutExpired as error:
-                    if len(left) > 1:
-                        continue
-                    raise ToolError(f"SPU must end within {timeout:g} s, got no end; take fewer secure.rows") from error
-                del left[own]
+            for own in [own for own, process in left.items() if process.poll() is not None]:
+                code = left.pop(own).returncode
                 if code:
                     raise ToolError(f"SPU must run the program, got exit code {code}: {_last_line(own)}")
+            if time.monotonic() > end:
+                raise ToolError(f"SPU must end within {timeout:g} s, got no end; take fewer secure.rows")
+            time.sleep(0.05)
     finally:
         for process in processes:
             if process.poll() is None:
