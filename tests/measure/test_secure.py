@@ -10,9 +10,11 @@ import pytest
 
 from edgesearch.config.cache import cache_dir
 from edgesearch.errors import ConfigError, SecretDifferenceError, ToolError
+from edgesearch.export import oblivious
 from edgesearch.export.secure import data, secure_files
+from edgesearch.measure import secure
 from edgesearch.measure.secure import PACKAGE, VARIABLE, check_logits, environment, run_secure
-from edgesearch.numerics.format import Ints
+from edgesearch.numerics.format import Ints, round_shift
 from edgesearch.numerics.program import IntegerProgram
 from tests.compress.test_quantizer import CELLS, Shape
 from tests.export.test_secure import network
@@ -54,8 +56,39 @@ def test_shares_give_the_interpreters_logits(
 def test_parties_that_are_processes_read_their_own_file_alone(protocol: str, python: Path, tmp_path: Path) -> None:
     program = program_of(Case(("fastgrnn", False), Shape(3, False, 1), 8, 16, False, "quantSigm", "quantTanh"))
     x = windows(program, 11)
-    found = run_secure(python, folder_of(program, x, tmp_path), protocol, 11, 11, processes=True, timeout=200)
+    folder = folder_of(program, x, tmp_path)
+    (tmp_path / "jobs").mkdir()
+    jobs = secure._jobs(folder, protocol, 11, 11, tmp_path / "jobs" / "logits.npy", processes=True)
+    told = [json.loads(own.with_suffix(".json").read_text(encoding="utf-8")) for own in jobs]
+    owned = [[kind for kind in ("model", "data") if job[kind] is not None] for job in told]
+    assert owned == [["model"], ["data"], []][: len(jobs)]
+    found = run_secure(python, folder, protocol, 11, 11, processes=True, timeout=200)
     check_logits(found.logits, program.run(x).logits, protocol)
+
+
+EDGES = """
+def run(xp, m, x, loop=None):
+    x = x[:, 0] + m["zero"]
+    held_there = [held(xp, x, low, high) for low, high in ((-128, 127), (0, 2**31 - 1), (-5, -5))]
+    rounded_there = [rounded(x, shift) for shift in (1, 7, 13, 31, 40, 59)]
+    return xp.concatenate([*held_there, *rounded_there, xp.max(x, axis=1, keepdims=True)], axis=1)
+"""
+
+
+@pytest.mark.secure
+@pytest.mark.parametrize("protocol", ["semi2k", "aby3"])
+def test_shares_round_and_hold_at_the_edges(protocol: str, python: Path, tmp_path: Path) -> None:
+    ends = [sign * (base + k) for base in (3, 2**31, 2**40, 2**60, 2**61 - 2) for k in (-1, 0, 1) for sign in (-1, 1)]
+    x = np.array([[ends, ends[::-1]]])  # (T, N, D)
+    arithmetic = Path(oblivious.__file__).read_text(encoding="utf-8")
+    sizes = f"STEPS, INPUTS, CLASSES = 1, {len(ends)}, {9 * len(ends) + 1}\nSHAPES = {{'zero': (1,)}}\n"
+    (tmp_path / "program.py").write_text(f"{arithmetic}\n{sizes}\n{EDGES}", encoding="utf-8")
+    np.savez(tmp_path / "model.npz", zero=np.zeros(1, np.int64))
+    np.savez(tmp_path / "data.npz", windows=x.transpose(1, 0, 2))
+    found = run_secure(python, tmp_path, protocol, 2, 2, processes=False, timeout=200)
+    parts = [np.clip(x[0], low, high) for low, high in ((-128, 127), (0, 2**31 - 1), (-5, -5))]
+    parts += [round_shift(x[0], shift) for shift in (1, 7, 13, 31, 40, 59)]
+    check_logits(found.logits, np.concatenate([*parts, x[0].max(axis=1, keepdims=True)], axis=1), protocol)
 
 
 @pytest.mark.secure
