@@ -38,6 +38,8 @@ ALLOWED = {
 OWNERS = {
     "pytorch_lightning": {"training"},
     "wandb": {"report"},
+    "spu": {"measure"},
+    "jax": {"measure"},
     "optuna": {"search"},
     "sqlalchemy": {"search"},
     "hydra": {"__main__", "search"},

@@ -74,7 +74,7 @@ def test_show_lists_the_program(finished: Path, monkeypatch: Patch, capsys: Capt
 def test_export_writes_every_target(finished: Path, monkeypatch: Patch, capsys: Capture) -> None:
     pytest.importorskip("onnx", reason="needs the extra onnx")
     before = (finished / "export" / "c" / "model.c").read_text()
-    for target in ("c", "onnx", "edgeml"):
+    for target in ("c", "onnx", "edgeml", "secure", "ezpc"):
         code, out, _ = run(monkeypatch, capsys, "task=export", f"export={target}", f"run={finished}")
         assert code == 0
         assert f"export/{target}" in out

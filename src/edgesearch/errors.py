@@ -45,5 +45,11 @@ class DifferenceError(EdgesearchError):
     """Two ways of computing that must agree to the last bit do not."""
 
 
+class SecretDifferenceError(DifferenceError):
+    """A program over secret shares gives other logits than in the open: the answers of one side are wrong."""
+
+    exit_code = 2
+
+
 class EdgesearchWarning(UserWarning):
     """Something the user should know that does not stop the work."""

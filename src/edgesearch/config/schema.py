@@ -15,7 +15,7 @@ NONLINEARITIES = ("sigmoid", "tanh", "relu", "quantSigm", "quantSigm4", "quantTa
 RANGES = ("max", "percentile", "error")
 TASKS = (
     "train", "test", "quantize", "prune", "profile", "finetune", "compress", "search", "report", "export", "show",
-    "approximate",
+    "approximate", "secure",
 )  # fmt: skip
 BACKENDS = ("auto", "fused", "eager")
 
@@ -197,6 +197,17 @@ class PruneConfig:
 
 
 @dataclass
+class SecureConfig:
+    """What task=secure runs over secret shares: protocol, test windows, how many at once; parties as processes."""
+
+    protocol: str = key(Rule(choices=("semi2k", "aby3", "both")))
+    rows: int = key(COUNT)
+    batch: int = key(COUNT)
+    processes: bool = key()
+    install: bool = key()
+
+
+@dataclass
 class SearchConfig:
     """What task=search looks for and how; `space` maps keys, nested or dotted, to what they may become."""
 
@@ -220,7 +231,7 @@ class SearchConfig:
 class ExportConfig:
     """What task=export writes."""
 
-    name: str = key(Rule(choices=("c", "onnx", "edgeml")))
+    name: str = key(Rule(choices=("c", "onnx", "edgeml", "secure", "ezpc")))
 
 
 @dataclass
@@ -272,6 +283,7 @@ class Config:
     budget: BudgetConfig = key()
     finetune: FinetuneConfig = key(machine=True)
     prune: PruneConfig = key(machine=True)
+    secure: SecureConfig = key(machine=True)
     search: SearchConfig = key(machine=True)
     export: ExportConfig = key(machine=True)
     approximate: ApproximateConfig = key(machine=True)

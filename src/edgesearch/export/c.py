@@ -4,14 +4,12 @@ No malloc, no floats, no library calls. Values of one loop are local variables; 
 are packed to their widths. Right shifts of negative numbers must be arithmetic, which a line of model.c checks.
 """
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from edgesearch.errors import ConfigError
+from edgesearch.export.files import write_folder
 from edgesearch.export.layout import Layout, Loop, container_bits, layout, ram_bytes, shared
 from edgesearch.export.sliding import convolution, pooling
 from edgesearch.export.text import HEADER, MAKEFILE, PRELUDE, SELFTEST, TAIL, WINDOW_STEP, readme
@@ -33,25 +31,7 @@ def export_c(program: IntegerProgram, folder: Path) -> None:
         ConfigError: there is something else than an earlier export.
         OSError: the folder cannot be written.
     """
-    folder, made = folder.resolve(), files(program)
-    if folder.exists():
-        found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
-        foreign = found - made.keys() - {"selftest"}
-        if foreign:
-            raise ConfigError(
-                f"an export needs a new folder, or one with nothing but an earlier export, got {folder} with "
-                f"{min(foreign)}; give another folder"
-            )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        partial.chmod(0o755)
-        for name, text in made.items():
-            (partial / name).write_text(text, encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    write_folder(folder, files(program), frozenset({"selftest"}))
 
 
 def files(program: IntegerProgram) -> dict[str, str]:

@@ -16,8 +16,9 @@ from edgesearch.report.record import Record
 def export(config: Config) -> Record:
     """Write the run that `config.run` names for `config.export.name`.
 
-    `c`: the integer program as C. `onnx`: the float model, on normalised frames. `edgeml`: the reference project's .npy
-    files, and its byte quantisation in QuantizedFastModel.
+    `c`: the integer program as C. `secure`: the same as operations on arrays, for secret models and data. `ezpc`: in
+    EzPC's language. `onnx`: the float model, on normalised frames. `edgeml`: the reference project's .npy files, and
+    its byte quantisation in QuantizedFastModel.
 
     Raises:
         ModelFileError: no finished run there, or one that the target cannot hold.
@@ -26,7 +27,7 @@ def export(config: Config) -> Record:
     folder, record = finished_run(config)
     target = config.export.name
     written = folder.path / "export" / target
-    if target == "c":
+    if target in ("c", "secure", "ezpc"):
         folder.program().export(written, target)
     elif target == "onnx":
         export_onnx(_model(folder, record, target), written / "model.onnx")
