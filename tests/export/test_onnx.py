@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from edgesearch.cells.cell import CELLS
-from edgesearch.cells.classifier import Classifier
+from edgesearch.cells.classifier import AnyClassifier, Classifier
+from edgesearch.cells.conv import ConvClassifier, ConvSpec
 from edgesearch.cells.rnn import RNNS
 from edgesearch.config.schema import NONLINEARITIES
 from edgesearch.export.onnx import export_onnx
@@ -17,14 +18,14 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 VARIANTS: list[tuple[str, dict[str, Any]]] = [*((name, {}) for name in CELLS), ("gru", {"reset_after": False})]
 
 
-def check(model: Classifier, folder: Path, D: int, operators: set[str]) -> None:
+def check(model: AnyClassifier, folder: Path, D: int, operators: set[str], steps: tuple[int, int] = (1, 7)) -> None:
     import onnx
 
     export_onnx(model, folder / "model.onnx")
     found = {node.op_type for node in onnx.load(folder / "model.onnx").graph.node}
     assert operators <= found
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    for T, B in ((1, 1), (7, 3)):
+    for T, B in zip(steps, (1, 3), strict=True):
         x = torch.randn(T, B, D)
         (logits,) = session.run(None, {"x": x.numpy()})
         with torch.no_grad():
@@ -45,3 +46,13 @@ def test_every_cell(name: str, options: dict[str, Any], sizes: dict[str, Any], t
 def test_every_nonlinearity(name: str, tmp_path: Path) -> None:
     rnn = RNNS["lstm"](4, 5, backend="eager", gate_nonlinearity=name, update_nonlinearity=name)
     check(Classifier(rnn, 3), tmp_path, 4, {"Scan"})
+
+
+@pytest.mark.parametrize(("T", "D"), [(8, 8), (13, 5), (3, 1)])
+@pytest.mark.parametrize("cell", ["lenet5", "dscnn"])
+def test_convolutional_networks(cell: str, T: int, D: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = ConvClassifier(ConvSpec(cell, T, D, 3, channels=4, hidden_size=6, blocks=2))
+    for _ in range(3):  # (moves the means and variances that are folded)
+        model(2 * torch.randn(T, 20, D) + 1)
+    check(model.eval(), tmp_path, D, {"Conv", "Gemm", "Relu"}, steps=(T, T))

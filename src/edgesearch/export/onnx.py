@@ -1,6 +1,7 @@
 """A float classifier as an ONNX graph: each layer a Scan over the frames, or the LSTM and GRU operators of ONNX.
 
-Needs the extra `onnx`. Input `x` is (T, B, D), normalised, with T and B free; output `logits` is (B, C).
+Needs the extra `onnx`. Input `x` is (T, B, D), normalised, with B free, and T too for recurrent models; output `logits`
+is (B, C).
 """
 
 from pathlib import Path
@@ -11,13 +12,15 @@ import torch
 from torch import Tensor
 
 from edgesearch.cells.cell import RNNCell
-from edgesearch.cells.classifier import Classifier
+from edgesearch.cells.classifier import AnyClassifier, Classifier
+from edgesearch.cells.conv import ConvClassifier
 from edgesearch.errors import ConfigError
+from edgesearch.export.onnx_conv import convolutional_graph
 
 _OPSET = 17
 
 
-def export_onnx(model: Classifier, path: Path) -> None:
+def export_onnx(model: AnyClassifier, path: Path) -> None:
     """Write `model` as an ONNX file.
 
     Raises:
@@ -27,7 +30,9 @@ def export_onnx(model: Classifier, path: Path) -> None:
         import onnx
     except ImportError as error:
         raise ConfigError("export=onnx needs the package onnx, got none; pip install 'edgesearch[onnx]'") from error
-    made = _Model(onnx, model).proto()
+    graph = convolutional_graph(onnx, model) if isinstance(model, ConvClassifier) else _Model(onnx, model).graph()
+    opset = onnx.helper.make_opsetid("", _OPSET)
+    made = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
     onnx.checker.check_model(made, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -55,7 +60,7 @@ class _Model:
         self._initializers: list[Any] = []
         self._nodes = _Nodes(onnx, "n")
 
-    def proto(self) -> Any:
+    def graph(self) -> Any:
         """The whole model."""
         helper, kind = self._onnx.helper, self._onnx.TensorProto.FLOAT
         rnn, x = self._model.rnn, "x"
@@ -77,8 +82,7 @@ class _Model:
         )
         given = helper.make_tensor_value_info("x", kind, ["T", "B", rnn.input_size])
         found = helper.make_tensor_value_info("logits", kind, ["B", self._model.classes])
-        graph = helper.make_graph(self._nodes.nodes, "edgesearch", [given], [found], self._initializers)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+        return helper.make_graph(self._nodes.nodes, "edgesearch", [given], [found], self._initializers)
 
     def _constant(self, name: str, values: Tensor | Any) -> str:
         array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

@@ -2,9 +2,8 @@
 
 from rich.console import Console
 
-from edgesearch.cells.classifier import Classifier, build_classifier
+from edgesearch.cells.classifier import AnyClassifier, Classifier, build_classifier, classifier_spec
 from edgesearch.cells.edgeml import save_edgeml, save_edgeml_bytes
-from edgesearch.cells.spec import model_spec
 from edgesearch.config import Config
 from edgesearch.errors import ConfigError
 from edgesearch.export.onnx import export_onnx
@@ -30,20 +29,20 @@ def export(config: Config) -> Record:
     if target in ("c", "secure", "ezpc"):
         folder.program().export(written, target)
     elif target == "onnx":
-        export_onnx(_model(folder, record, target), written / "model.onnx")
+        export_onnx(_model(folder, record), written / "model.onnx")
     else:
-        model = _model(folder, record, target)
+        model = _model(folder, record)
+        if not isinstance(model, Classifier):
+            raise ConfigError(f"EdgeML's files hold recurrent cells, got cell={record['cell']}; set export=onnx")
         save_edgeml(model, written)
         save_edgeml_bytes(model, written / "QuantizedFastModel")
     Console().print(f"exported to {written}", soft_wrap=True)
     return record
 
 
-def _model(folder: RunFolder, record: Record, target: str) -> Classifier:
+def _model(folder: RunFolder, record: Record) -> AnyClassifier:
     stored, data = folder.config(), record["data"]
-    if stored.cell.channels is not None:
-        raise ConfigError(f"a convolutional run is exported as C, got export={target}; set export=c")
-    spec = model_spec(
+    spec = classifier_spec(
         stored.cell,
         stored.schedule,
         steps=data["steps"],
@@ -52,4 +51,4 @@ def _model(folder: RunFolder, record: Record, target: str) -> Classifier:
     )
     model = build_classifier(spec, "eager")
     folder.load_best(model)
-    return model
+    return model.eval()
