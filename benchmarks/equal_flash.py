@@ -23,7 +23,7 @@ SPACES = {
     "schedule:{sparsity:'choice(0.0,0.3,0.5)'},train:{lr:'tag(log,interval(0.003,0.02))'}}",
     "lenet5": "{cell:{channels:'range(2,13,1)',hidden_size:'range(4,49,4)'},"
     "schedule:{sparsity:'choice(0.0,0.5,0.75)'},train:{lr:'tag(log,interval(0.001,0.01))'}}",
-    "dscnn": "{cell:{channels:'range(4,49,4)',num_layers:'range(1,5,1)'},train:{lr:'tag(log,interval(0.001,0.02))'}}",
+    "dscnn": "{cell:{channels:'range(4,29,4)',num_layers:'range(1,4,1)'},train:{lr:'tag(log,interval(0.001,0.02))'}}",
 }
 
 
