@@ -47,3 +47,13 @@ def test_no_logits_overflow_and_gradients_sum_to_zero(row: list[int], data: st.D
 def test_an_unknown_loss_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"train\.loss must be one of cross_entropy, mse, got hinge"):
         loss_gradient("hinge", Fixed.of([[0.0]], LOGITS), np.array([0]), 1.0, 0.0, GRADIENT, Arithmetic())
+
+
+def test_what_is_known_is_hardly_taught() -> None:
+    """Relative errors of small probabilities: the others' gradients fall with exp(-margin), to the last place."""
+    margins = np.arange(1.0, 18.0, 0.5)
+    logits = Fixed.of(np.stack((margins, np.zeros_like(margins), np.full_like(margins, -2.0)), axis=1), LOGITS)
+    y = np.zeros(len(margins), np.int64)
+    found = loss_gradient("cross_entropy", logits, y, 1.0, 0.0, GRADIENT, Arithmetic()).numbers
+    exact = np.exp(logits.numbers) / np.exp(logits.numbers).sum(axis=1, keepdims=True)
+    assert (np.abs(found - exact)[:, 1:] < 6e-4 * exact[:, 1:] + GRADIENT.step).all()

@@ -1,8 +1,10 @@
 """Gradients of losses in integers, from a program's logits.
 
 Softmax takes exp of what is at most 0, so that nothing can overflow, and divides by a sum between 1 and C through the
-reciprocal square root's square. The right class gets minus the sum of the others: a row's gradients sum to zero.
+reciprocal square root's square; both have bounded relative errors. The right class gets minus the sum of the others: a row's gradients sum to zero.
 """
+
+import math
 
 import numpy as np
 
@@ -12,7 +14,9 @@ from edgesearch.numerics.format import Format, Ints, round_shift
 from edgesearch.numerics.generator import piecewise
 from edgesearch.numerics.root import bare_root
 
-_EXPONENT, _POWER = Format(16, 12, signed=False), Format(32, 17)  # of x in 0..16 and of exp(-x)
+_PART, _POWER = Format(16, 16, signed=False), Format(32, 16)  # of x in 0..1 and of 2 ** -x
+_GUARD = 12  # more bits of the sum than of a power
+_LARGEST = 60  # bits to shift by, beyond which nothing is left
 LOSSES = ("cross_entropy", "mse")
 _ROOT = 14  # fraction bits of a reciprocal square root's mantissa
 _PLACE = "gradients"
@@ -46,12 +50,13 @@ def loss_gradient(
         targets = np.where(right, *logits.format.integers([1 - smoothing + rest, rest]))
         total = (logits.integers - targets) * share
         return arithmetic.store(total, logits.format.fraction + exponent, to, _PLACE)
-    powers = _powers(logits.integers.max(axis=1, keepdims=True) - logits.integers, logits.format.fraction)
-    y_root, k = bare_root(powers.sum(axis=1, keepdims=True))
+    powers, halvings = _powers(logits.integers.max(axis=1, keepdims=True) - logits.integers, logits.format.fraction)
+    root, k = bare_root(((powers << _GUARD) >> halvings).sum(axis=1, keepdims=True))
     share, exponent = constant(scale)
-    total = powers * (y_root * y_root) * share  # probability = power / sum = power y^2 2^-2k 2^-28
-    shift = exponent + 2 * _ROOT + 2 * k - to.fraction
-    shares = arithmetic.rounding(total, np.maximum(shift, 0)) << np.maximum(-shift, 0)
+    # power / sum = power 2^-halvings * root^2 2^-28 2^-2k * 2^guard
+    shift = exponent + 2 * _ROOT + 2 * k + halvings - _GUARD - to.fraction
+    total = powers * (root * root) * share
+    shares = arithmetic.rounding(total, np.clip(shift, 0, _LARGEST)) << np.maximum(-shift, 0)
     if rest:
         shares = shares - int(to.integers(scale * rest))
     shares[right] = 0
@@ -59,8 +64,14 @@ def loss_gradient(
     return arithmetic.store(shares, to.fraction, to, _PLACE)
 
 
-def _powers(below: Ints, fraction: int) -> Ints:
-    """Return exp(-x) for x >= 0 of a fraction; the polynomials may go below 0 by their error."""
-    last = _EXPONENT.high * _EXPONENT.step
-    table = piecewise("exp(-x)", _EXPONENT, _POWER, 2.0**-15, low=0.0, high=last)
-    return np.maximum(table(round_shift(below, fraction - _EXPONENT.fraction)), 0)
+def _powers(below: Ints, fraction: int) -> tuple[Ints, Ints]:
+    """Return m and n of exp(-x) = m 2 ** -16 2 ** -n for x >= 0 of a fraction: 1/2 <= m <= 1, n up to 60.
+
+    The relative error is bounded: an absolute one would go on teaching what is known.
+    """
+    share, exponent = constant(math.log2(math.e))
+    x = np.minimum(below, _LARGEST << fraction if fraction >= 0 else _LARGEST >> -fraction)
+    binary = round_shift(x * share, fraction + exponent - _PART.fraction)
+    halvings = np.minimum(binary >> _PART.fraction, _LARGEST)
+    table = piecewise("2**(-x)", _PART, _POWER, 2.0**-15, low=0.0, high=_PART.high * _PART.step)
+    return table(binary & _PART.high), halvings
