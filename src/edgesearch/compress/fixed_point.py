@@ -19,7 +19,7 @@ from edgesearch.compress.program import compile_program
 from edgesearch.numerics.approximation import SOURCE
 from edgesearch.numerics.fixed import Arithmetic, Fixed
 from edgesearch.numerics.format import Format, Ints
-from edgesearch.numerics.operations import Apply
+from edgesearch.numerics.operations import Apply, Combine
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.numerics.rules import Exact
 
@@ -31,11 +31,12 @@ _SCALED = ("input_scale", "input_offset")
 def public_formats(graph: Graph, widths: Widths, frames: npt.NDArray[Any]) -> dict[str, Format]:
     """Return a format for every value and constant; of the data only the range of `frames` and their scaling count.
 
-    Weights and biases reach 8 (4 with at most 8 bits), gates 1, logits 64 and all other values 16.
+    Weights and biases reach 8 (4 with at most 8 bits), gates and their products 1, logits 64, all other values 16.
     """
     bits = {name: widths.bits(graph, name) for name in graph.roles}
     whole = {"activation": 4, "inner": 4, "logits": 6, "matrix": 3, "bias": 3, "scalar": 1}
     formats = {}
+    within = _within_one(graph)
     for name, role in graph.roles.items():
         if name == "input":
             formats[name] = fitted(
@@ -44,13 +45,24 @@ def public_formats(graph: Graph, widths: Widths, frames: npt.NDArray[Any]) -> di
         elif name in _SCALED:
             numbers = graph.parameters[name]().detach().double().numpy().reshape(-1)
             formats[name] = fitted(numbers, float(np.abs(numbers).max()), bits[name], "max")
-        elif name in graph.bounded:
+        elif name in within:
             formats[name] = Format(bits[name], bits[name] - 2)
         else:
             narrow = role == "matrix" and bits[name] <= _FEW
             formats[name] = Format(bits[name], bits[name] - 1 - whole[role] + narrow)
     formats |= {o.source: SOURCE for o in (*graph.step, *graph.head) if isinstance(o, Apply)}
     return formats | {state: formats[source] for state, source in graph.states.items()}
+
+
+def _within_one(graph: Graph) -> set[str]:
+    """Return the values that 1 bounds: of nonlinearities, and products of such."""
+    found = set(graph.bounded)
+    for operation in graph.step:
+        if isinstance(operation, Combine) and len(operation.terms) == 1:
+            (term,) = operation.terms
+            if term.operands and term.power <= 0 and set(term.operands) <= found:
+                found.add(operation.out)
+    return found
 
 
 class FixedPoint:
