@@ -1,7 +1,8 @@
 """Gradients of losses in integers, from a program's logits.
 
 Softmax takes exp of what is at most 0, so that nothing can overflow, and divides by a sum between 1 and C through the
-reciprocal square root's square; both have bounded relative errors. The right class gets minus the sum of the others: a row's gradients sum to zero.
+reciprocal square root's square; both have bounded relative errors. The right class gets minus the sum of the others: a
+row's gradients sum to zero.
 """
 
 import math
