@@ -56,7 +56,8 @@ class Tape:
         self._early = blocks(program, [o for o in program.step if o.out not in self._late])
         self._loop = blocks(program, [o for o in program.step if o.out in self._late])
         self._head = blocks(program, program.head)
-        self._values: dict[str, Ints] = {}
+        self._values: dict[str, Ints] = {}  # (T, rows, units)
+        self._final: dict[str, Ints] = {}  # (rows, units)
         self._held: dict[tuple[str, int], npt.NDArray[np.bool_]] = {}
 
     def forward(self, x: Ints, constants: Mapping[str, Ints]) -> Fixed:
@@ -67,30 +68,31 @@ class Tape:
         for block in (*self._early, *self._loop, *self._head):
             if isinstance(block, AffineBlock):
                 block.prepare(self._constants)
-        everywhere = self._reader(None)
         for block in self._early:
-            self._keep(block, self._run(block, everywhere, _ALL))
+            self._values |= _named(block, self._run(block, self._everywhere(), _ALL))
         self._make_room(steps, rows)
+        everywhere = self._everywhere()
         starts = {b.name: b.hoisted(everywhere, b.reads - self._late) for b in self._loop if isinstance(b, AffineBlock)}
         for t in range(steps):
-            read = self._reader(t)
+            read = self._at(t)
             for block in self._loop:
                 start = starts.get(block.name)
                 begun = start[t] if start is not None and start.ndim == 3 else start
                 self._values[block.name][t] = self._run(block, read, t, begun)
+        self._final = {state: self._values[source][-1] for state, source in self.program.states.items()}
         for block in self._head:
-            self._keep(block, self._run(block, self._read_last, _ALL))
-        return Fixed(self._values[self.program.logits], self.program.format(self.program.logits))
+            self._final |= _named(block, self._run(block, self._last(), _ALL))
+        return Fixed(self._final[self.program.logits], self.program.format(self.program.logits))
 
     def backward(self, gradient: Fixed) -> dict[str, Exact]:
         """Return the exact gradients of the trained constants, given that of the logits (B, C)."""
         found: Pending = {}
         pending: Pending = {self.program.logits: Exact(gradient.integers, gradient.format.fraction, gradient.room)}
         for block in reversed(self._head):
-            self._pass_on(block, self._read_last, pending, found)
+            self._pass_on(block, self._last(), pending, found)
         pending = {source: pending.pop(state) for state, source in self.program.states.items() if state in pending}
         stacks = self._through_time(pending)
-        everywhere, pending = self._reader(None), {}
+        everywhere, pending = self._everywhere(), {}
         for block in reversed(self._loop):
             if not isinstance(block, ApplyBlock):
                 for name, exact in block.constants(stacks[block.name], everywhere, self._trained):
@@ -107,7 +109,7 @@ class Tape:
         slopes = {b.name: b.slope(self._values[b.name]) for b in self._loop if isinstance(b, ApplyBlock)}
         backwards = self._loop[::-1]
         for t in reversed(range(len(self._values["input"]))):
-            read = self._reader(t)
+            read = self._at(t)
             for block in backwards:
                 g = self._taken(block, pending, t)
                 if g is None:
@@ -144,7 +146,7 @@ class Tape:
         if g is None:
             return
         if isinstance(block, ApplyBlock):
-            add(pending, block.source, block.backward(g, block.slope(self._values[block.name])))
+            add(pending, block.source, block.backward(g, block.slope(read(block.name))))
             return
         for name, exact in block.backward(g, read, self._wanted):
             add(pending, name, exact)
@@ -183,31 +185,26 @@ class Tape:
             sources.setdefault(source, []).append(state)
         for block in self._loop:
             every = np.zeros((steps + 1, rows, block.units), np.int64)
-            self._keep(block, every[1:])
+            self._values |= _named(block, every[1:])
             for index, out in enumerate(block.outs):
                 self._values |= {state: every[:-1, :, block.part(index)] for state in sources.get(out, ())}
 
-    def _keep(self, block: AnyBlock, values: Ints) -> None:
-        self._values[block.name] = values
-        if len(block.outs) > 1:
-            self._values |= {out: values[..., block.part(index)] for index, out in enumerate(block.outs)}
+    def _everywhere(self) -> Read:
+        """Read values of all steps, and constants."""
+        return (self._constants | self._values).__getitem__
 
-    def _reader(self, t: int | None) -> Read:
-        def read(name: str) -> Ints:
-            found = self._values.get(name)
-            if found is None:
-                return self._constants[name]
-            at: Ints = found if t is None else found[t]
-            return at
+    def _at(self, t: int) -> Read:
+        """Read values of a step, and constants."""
+        return (self._constants | {name: values[t] for name, values in self._values.items()}).__getitem__
 
-        return read
+    def _last(self) -> Read:
+        """Read the last states, what the head makes of them, and constants."""
+        return (self._constants | self._final).__getitem__
 
-    def _read_last(self, name: str) -> Ints:
-        source = self.program.states.get(name)
-        if source is not None:
-            last: Ints = self._values[source][-1]
-            return last
-        return self._values[name] if name in self._values else self._constants[name]
+
+def _named(block: AnyBlock, values: Ints) -> dict[str, Ints]:
+    """Return the results of a block under its name, and each under its own."""
+    return {block.name: values} | {out: values[..., block.part(index)] for index, out in enumerate(block.outs)}
 
 
 def _side_by_side(block: AnyBlock, parts: list[tuple[int, Exact]]) -> Exact:
