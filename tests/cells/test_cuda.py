@@ -18,14 +18,14 @@ from edgesearch.cells.cell import CELLS
 from edgesearch.cells.rnn import unroll
 from tests.cells.comparison import EVERY_CELL, SIZES, RowByRow, assert_close, make, results
 
-ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
+ARCHITECTURES = ("75", "90", "120")  # (each costs ten seconds)
 NVCC, SANITIZER = shutil.which("nvcc"), shutil.which("compute-sanitizer")
 EMULATION = Path(__file__).parent / "emulated_cuda"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(NVCC is None, reason="needs nvcc")
-def test_nvcc_compiles_the_library_for_every_architecture(tmp_path: Path) -> None:
+def test_nvcc_compiles_the_library_for_old_and_new_architectures(tmp_path: Path) -> None:
     include = Path(torch.__file__).parent / "include"
     includes = (f"-I{include}", f"-I{include / 'torch' / 'csrc' / 'api' / 'include'}")
     assert NVCC is not None
