@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, batch_norm, conv2d, dropout, linear, max_pool2d
 
-from edgesearch.cells.spec import TensorSpec
+from edgesearch.cells.spec import Counted, TensorSpec
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.operations import Geometry
 
@@ -79,7 +79,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class ConvSpec:
+class ConvSpec(Counted):
     """A convolutional classifier of windows.
 
     Attributes:
@@ -135,16 +135,6 @@ class ConvSpec:
         """Every parameter under its name in the classifier's state_dict."""
         for stage in self.stages:
             yield from stage.tensors()
-
-    @property
-    def parameters(self) -> int:
-        """Trainable numbers in all."""
-        return sum(t.size for t in self.tensors())
-
-    @property
-    def nonzeros(self) -> int:
-        """Parameters left after sparsification."""
-        return sum(t.nonzeros for t in self.tensors())
 
 
 def _lenet5(spec: ConvSpec) -> Iterator[Stage]:

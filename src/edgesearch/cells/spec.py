@@ -124,8 +124,26 @@ def _matrix(name: str, rows: int, columns: int, rank: int | None, sparsity: floa
     )
 
 
+class Counted:
+    """Counts of a model's parameters, from its tensors."""
+
+    def tensors(self) -> Iterator[TensorSpec]:
+        """Every parameter under its name in the classifier's state_dict."""
+        raise NotImplementedError
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers in all, classifier included."""
+        return sum(t.size for t in self.tensors())
+
+    @property
+    def nonzeros(self) -> int:
+        """Parameters left after sparsification, classifier included."""
+        return sum(t.nonzeros for t in self.tensors())
+
+
 @dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(Counted):
     """A classifier: recurrent layers over `steps` frames of `input_size` features, then a dense head."""
 
     cell: str
@@ -185,16 +203,6 @@ class ModelSpec:
             for t in layer.tensors():
                 yield TensorSpec(f"rnn.cells.{index}.{t.name}", t.shape, t.role, t.sparsity)
         yield from self.head()
-
-    @property
-    def parameters(self) -> int:
-        """Trainable numbers in all, classifier included."""
-        return sum(t.size for t in self.tensors())
-
-    @property
-    def nonzeros(self) -> int:
-        """Parameters left after sparsification, classifier included."""
-        return sum(t.nonzeros for t in self.tensors())
 
 
 def model_spec(cell: CellConfig, schedule: ScheduleConfig, *, steps: int, input_size: int, classes: int) -> ModelSpec:

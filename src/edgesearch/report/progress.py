@@ -4,23 +4,22 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 
-class TrainingProgress:
-    """A bar that shows epoch, phase and the last epoch's validation accuracy."""
+class Bars:
+    """Bars with a title, how much is done of what, a state in words and the time that is left."""
 
-    def __init__(self, title: str, epochs: int, shown: bool) -> None:
+    def __init__(self, console: Console, shown: bool) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             disable=not shown,
         )
-        self._task = self._bar.add_task(title, total=epochs, state="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -31,7 +30,18 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
 
+    def _advance(self, task: TaskID, row: dict[str, Any]) -> None:
+        state = f"{row['phase']} {100 * row['val_accuracy']:.1f} %"
+        self._bar.update(task, completed=row["epoch"] + 1, state=state)
+
+
+class TrainingProgress(Bars):
+    """A bar that shows epoch, phase and the last epoch's validation accuracy."""
+
+    def __init__(self, title: str, epochs: int, shown: bool) -> None:
+        super().__init__(Console(stderr=True), shown)
+        self._task = self._bar.add_task(title, total=epochs, state="")
+
     def epoch(self, row: dict[str, Any]) -> None:
         """Advance to the row's epoch."""
-        state = f"{row['phase']} {100 * row['val_accuracy']:.1f} %"
-        self._bar.update(self._task, completed=row["epoch"] + 1, state=state)
+        self._advance(self._task, row)

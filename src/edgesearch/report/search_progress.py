@@ -1,13 +1,13 @@
 """The display of a search, on standard error: a bar for the study, one for the training under way."""
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edgesearch.report.progress import Bars
 
 
-class SearchProgress:
+class SearchProgress(Bars):
     """Trials done, the best accuracy so far, configurations that cannot fit, and the time that is left.
 
     Where standard error is no terminal, a line a trial instead of bars.
@@ -16,27 +16,10 @@ class SearchProgress:
     def __init__(self, name: str, trials: int, shown: bool) -> None:
         self._console = Console(stderr=True)
         self._lines = shown and not self._console.is_terminal
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not shown or self._lines,
-        )
+        super().__init__(self._console, shown and not self._lines)
         self._name, self._trials = name, trials
         self._study = self._bar.add_task(name, total=trials, state="")
         self._trial = self._bar.add_task("", total=None, state="", visible=False)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def study(self, done: int, best: float | None, infeasible: int, pruned: int) -> None:
         """Show where the study is."""
@@ -55,5 +38,4 @@ class SearchProgress:
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Advance the training to the row's epoch."""
-        state = f"{row['phase']} {100 * row['val_accuracy']:.1f} %"
-        self._bar.update(self._trial, completed=row["epoch"] + 1, state=state)
+        self._advance(self._trial, row)
