@@ -12,6 +12,7 @@ from edgesearch.compress.calibrate import Widths
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.fixed_point import WEIGHTS, FixedPoint, public_formats
 from edgesearch.compress.program import compile_program
+from edgesearch.errors import ConfigError
 from edgesearch.numerics.fixed import Arithmetic, Fixed
 from edgesearch.numerics.format import Format
 from edgesearch.numerics.rules import Exact
@@ -33,7 +34,7 @@ def classifier(cell: str) -> Classifier:
 
 def fixed_point(model: Classifier, bits: int) -> tuple[FixedPoint, dict[str, Format], Arithmetic]:
     graph, arithmetic = raw_graph(model, T, MEAN, STD), Arithmetic()
-    formats = public_formats(graph, Widths(weights=bits), np.linspace(-9, 11, 50).reshape(1, -1))
+    formats = public_formats(graph, Widths(weights=bits), 11.0)
     return FixedPoint(model, graph, formats, 1e-3, arithmetic), formats, arithmetic
 
 
@@ -61,7 +62,7 @@ def test_weights_are_exact_and_every_one_has_a_gradient(cell: str) -> None:
     fixed.weights = moved
     assert (fixed.weights.integers == moved.integers).all()
     constants = fixed.constants(weights)
-    ones = {name: Exact(np.full(v.shape, 1 << 20), 20, 21) for name, v in constants.items()}
+    ones = {name: Exact(np.full(v.shape, 1 << 58), 58, 59) for name, v in constants.items()}  # (and no bit to spare)
     gradient = fixed.gradient(ones, constants, Format(32, 20), 0, Arithmetic()).numbers
     scalars = np.zeros(len(before), bool)
     offset = 0
@@ -78,6 +79,25 @@ def test_what_leaves_its_range_is_held_and_counted() -> None:
     with torch.no_grad():
         model.FC[0, 0] = 100.0
     fixed, _, arithmetic = fixed_point(model, 16)
-    assert fixed.weights.numbers.max() == WEIGHTS.high * WEIGHTS.step
-    fixed.constants(fixed.weights)
-    assert arithmetic.overflows == {"FC": 1}
+    assert arithmetic.overflows == {"weights": 1}
+    for bits, most in ((16, 8), (8, 4), (4, 1)):
+        fixed, formats, arithmetic = fixed_point(model, bits)
+        top = most * (1 - 2.0 ** (1 - bits))
+        assert formats["FC"].high * formats["FC"].step == float(model.FC.max()) == top
+        before = arithmetic.overflows.total()
+        assert (fixed.constants(fixed.weights)["FC"] <= formats["FC"].high).all()
+        assert arithmetic.overflows.total() == before
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({"nosuch": 8}, "nosuch is no tensor of the model"),
+        ({"l0_h": 16}, "l0_h is no tensor of the model"),
+        ({"l0_z": 8}, "must have at least 12 bits, got 8 for l0_z; set quant.named.l0_z=16"),
+    ],
+)
+def test_names_are_checked(named: dict[str, int], words: str) -> None:
+    graph = raw_graph(classifier("fastgrnn").double(), T, MEAN, STD)
+    with pytest.raises(ConfigError, match=words):
+        public_formats(graph, Widths(named=named), 11.0)

@@ -65,3 +65,33 @@ def test_the_largest_gradients_are_clipped_without_wrapping_around() -> None:
     gradient = Fixed(np.full(5000, -(2**31)), Format(32, 25))
     found = clipped(gradient, 0.25, Arithmetic())
     assert abs(np.linalg.norm(found.numbers) / 0.25 - 1) < 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first", [1, -1, 1000, -(10**6)])
+def test_weights_rest_where_gradients_stay_away(kind: str, first: int) -> None:
+    moments, weights = Moments.zero(1), Fixed(np.zeros(1, np.int64), WEIGHTS)
+    parameter = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = torch.optim.Adam([parameter], lr=1e-2, eps=2.0**-35)
+    arithmetic = Arithmetic(Rounding(kind))
+    for number in range(3000):
+        gradient = Fixed(np.array([first if number == 0 else 0]), GRADIENT)
+        weights = step(weights, gradient, moments, 1e-2, arithmetic)
+        parameter.grad = torch.from_numpy(gradient.numbers)
+        optimizer.step()
+    assert moments.mean == 0
+    assert weights.numbers == pytest.approx(parameter.item(), rel=0.05 if abs(first) == 1 else 2e-3)
+
+
+@pytest.mark.parametrize("rate", [1e-30, 1e-8, 1.0])
+def test_extreme_rates_neither_wrap_around_nor_move_backwards(rate: float) -> None:
+    gradient = Fixed(np.array([GRADIENT.low, -5, 5, GRADIENT.high]), GRADIENT)
+    moments, weights = Moments.zero(4), Fixed(np.zeros(4, np.int64), WEIGHTS)
+    for _ in range(3):
+        weights = step(weights, gradient, moments, rate, Arithmetic())
+    assert np.abs(weights.numbers - rate * 3 * np.array([1, 1, -1, -1])).max() <= 3e-3 * rate * 3 + WEIGHTS.step
+
+
+def test_a_limit_that_no_gradient_reaches() -> None:
+    gradient = Fixed(np.array([GRADIENT.low, GRADIENT.high]), GRADIENT)
+    assert (clipped(gradient, 1e200, Arithmetic()).integers == gradient.integers).all()

@@ -72,6 +72,15 @@ def test_a_step_draws_the_same_numbers_again() -> None:
     assert (rounding(values, 6) == at_five).all()
 
 
+@pytest.mark.parametrize("kind", RANDOM)
+def test_any_seed_step_and_kind_of_integers(kind: str) -> None:
+    rounding = Rounding(kind, seed=2**31 - 1)
+    rounding.restart(10**9)
+    found = rounding(np.arange(1000) * 13, 6)
+    assert (np.abs(found - np.arange(1000) * 13 / 64) < 1).all()
+    assert rounding(np.array(100, np.int32), 3) in (12, 13)
+
+
 def test_an_unknown_kind_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"train\.rounding must be one of nearest, stochastic, pseudo, got up"):
         Rounding("up")

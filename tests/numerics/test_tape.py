@@ -48,7 +48,7 @@ class Twin:
         model = build_classifier(spec, "eager").double()
         x = 2 * torch.randn(T, B, D, dtype=torch.float64)
         graph = raw_graph(model, T, torch.zeros(D), torch.ones(D))
-        formats = public_formats(graph, Widths(weights=16, function_error=1e-4), x.numpy())
+        formats = public_formats(graph, Widths(weights=16, function_error=1e-4), float(x.abs().max()))
         self.program: IntegerProgram = compile_program(graph, formats, 1e-4)
         self.executor = Executor(graph, formats, choose_tables(graph, formats, 1e-4))
         self.trained = {n: c.integers for n, c in self.program.constants.items() if not n.startswith("input_")}

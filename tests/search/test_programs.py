@@ -26,7 +26,7 @@ def point(flash: int, accuracy: float, bits: int = 8, loss: float = 0.5) -> Poin
 
 
 def trained(number: int, float_accuracy: float, *found: Point) -> Trained:
-    return Trained(number, {}, str(number), found, float_accuracy, 0, (), 1.0, {})
+    return Trained(number, {}, str(number), found, float_accuracy, 0, (), 1.0, {}, None)
 
 
 def test_the_front_holds_what_nothing_beats() -> None:

@@ -38,6 +38,7 @@ def result(claim: Claim, accuracy: float = 0.9, flash: int = 500) -> Trained:
         (("dense", 0.9, 0.1),),
         1.0,
         {},
+        None,
     )
 
 

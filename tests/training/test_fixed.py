@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from edgesearch.cells.classifier import build_classifier
 from edgesearch.data import load_dataset
+from edgesearch.data.batches import tensors
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.rounding import KINDS
 from edgesearch.pipeline.program import compile_classifier, outcome
 from edgesearch.training.fit import Fitted, fit
+from edgesearch.training.fixed import FixedClassifier
 from tests.conftest import composed
 from tests.training.test_fit import spec_of
 
@@ -36,15 +39,42 @@ def test_the_accuracy_of_training_is_that_of_the_program(tmp_path: Path, cell: s
 
 
 @pytest.mark.parametrize("rounding", KINDS)
-@pytest.mark.parametrize("cell", ["lstm", "fastgrnn"])
+@pytest.mark.parametrize("cell", ["lstm", "fastgrnn", "fastrnn"])
 def test_it_learns_as_its_float_twin_does(tmp_path: Path, cell: str, rounding: str) -> None:
     settings = (f"cell={cell}", "train.epochs=12", "quant.weight_bits=16", "cell.wRank=4", "cell.uRank=6")
     twin, _ = trained(tmp_path / "float", *settings)
     fitted, _ = trained(tmp_path / "fixed", *settings, "train.arithmetic=fixed", f"train.rounding={rounding}")
     losses = [[float(row["val_loss"]) for row in f.history] for f in (twin, fitted)]
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.1)
-    assert np.log(losses[1][-1] / losses[0][-1]) < 0.3
+    assert losses[0][-1] == pytest.approx(losses[1][-1], rel=0.2)
     assert (fitted.overflows or {}).keys() <= {"x"}  # digits has pixels that are hardly ever on
+
+
+@pytest.mark.parametrize("cell", ["lstm", "fastgrnn", "fastrnn"])
+@pytest.mark.parametrize("rows", [1, 2, 64])
+def test_a_step_takes_the_gradient_of_its_float_twin(cell: str, rows: int) -> None:
+    """Every parameter, the scalars behind a sigmoid too, and batches shorter than the others."""
+    config = composed(f"cell={cell}", "cell.hidden_size=6", "train.arithmetic=fixed", "quant.weight_bits=16")
+    torch.manual_seed(0)
+    model = build_classifier(spec_of(config), "eager")
+    twin = build_classifier(spec_of(config), "eager").double()
+    module = FixedClassifier(model.double(), DATASET, config, steps_per_epoch=1, steps_per_chunk=1)
+    twin.load_state_dict(model.state_dict())
+    x, y = tensors(DATASET, DATASET.train)
+    x, y = x[:, :rows].double().clamp(-15, 15), y[:rows]
+    found = module.gradient(x, y)[1]
+    torch.nn.functional.cross_entropy(twin(x), y).backward()
+    wanted = torch.cat([p.grad.reshape(-1) for p in twin.parameters() if p.grad is not None]).numpy()
+    assert np.abs(found.numbers - wanted).max() < 1e-2 * np.abs(wanted).max()
+    assert np.abs(found.numbers - wanted).mean() < 1e-3 * np.abs(wanted).max()
+    assert not module.overflows
+
+
+def test_the_input_has_room_for_noise_and_counts_what_it_cuts(tmp_path: Path) -> None:
+    noisy = ("cell=lstm", "train.arithmetic=fixed", "train.epochs=2", "data.augment=true", "data.noise=0.3")
+    fitted, _ = trained(tmp_path, *noisy)
+    inputs = 2 * len(DATASET.train) * DATASET.steps * DATASET.input_size
+    assert (fitted.overflows or {}).get("input", 0) < 1e-3 * inputs
 
 
 def test_the_mean_squared_error_is_learned_too(tmp_path: Path) -> None:
@@ -63,6 +93,8 @@ def test_the_mean_squared_error_is_learned_too(tmp_path: Path) -> None:
         (("train.weight_decay=0.1",), "is for weights without decay, got 0.1"),
         (("schedule.quantize_from=0.5",), "is for the program's numbers from the start, got quantize_from=0.5"),
         (("quant.activation_bits=8",), "is for at least 12 bits of activations, got 8"),
+        (("train.lr=2",), "is for learning rates up to 1, got 2"),
+        (("train.clip_norm=1e-8",), "is for clipping between 0.0001 and 10000, got 1e-08"),
         (("train.device=cuda",), "is for the CPU, got train.device=cuda"),
     ],
     ids=lambda o: o[0] if isinstance(o, tuple) else "",

@@ -112,6 +112,18 @@ class Widths:
         """Return the widths that a configuration asks for."""
         return cls(quant.weight_bits, quant.activation_bits, quant.range, quant.function_error, dict(quant.named))
 
+    def check(self, graph: Graph) -> None:
+        """Raise `ConfigError` where an exception names no tensor of the graph, or has not 2 to 16 bits."""
+        for name, bits in self.named.items():
+            if not 2 <= bits <= 16:
+                raise ConfigError(f"{name} must have 2 to 16 bits, got {bits}; give it 8")
+        tensors = graph.roles.keys() - graph.states.keys()  # a state has the format of the value it takes
+        unknown = set(self.named) - tensors
+        if unknown:
+            raise ConfigError(
+                f"{min(unknown)} is no tensor of the model with bits of its own; it has {', '.join(sorted(tensors))}"
+            )
+
     def bits(self, graph: Graph, name: str) -> int:
         """Return the bits of a value or constant."""
         by_role = {"matrix": self.weights, "input": self.activations, "activation": self.activations}
@@ -124,15 +136,7 @@ def choose_formats(graph: Graph, ranges: Ranges, widths: Widths) -> dict[str, Fo
     Raises:
         ConfigError: a name in `widths` that the graph has not, or a value that was never observed.
     """
-    for name, bits in widths.named.items():
-        if not 2 <= bits <= 16:
-            raise ConfigError(f"{name} must have 2 to 16 bits, got {bits}; give it 8")
-    tensors = graph.roles.keys() - graph.states.keys()  # a state has the format of the value it takes
-    unknown = set(widths.named) - tensors
-    if unknown:
-        raise ConfigError(
-            f"{min(unknown)} is no tensor of the model with bits of its own; it has {', '.join(sorted(tensors))}"
-        )
+    widths.check(graph)
     formats = {}
     for name, size in graph.sizes.items():
         if name in graph.states:

@@ -5,10 +5,8 @@ is trained is what will be shipped.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,40 +14,56 @@ from edgesearch.cells.classifier import Classifier
 from edgesearch.compress.calibrate import Widths, fitted
 from edgesearch.compress.graph import Graph
 from edgesearch.compress.program import compile_program
+from edgesearch.errors import ConfigError
 from edgesearch.numerics.approximation import SOURCE
 from edgesearch.numerics.fixed import Arithmetic, Fixed
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.operations import Apply, Combine
 from edgesearch.numerics.program import IntegerProgram
-from edgesearch.numerics.rules import Exact
+from edgesearch.numerics.rules import Exact, times
 
-WEIGHTS = Format(32, 28)  # +-8
-_FEW = 8  # bits of a weight from which on its range is +-4
+WEIGHTS = Format(32, 28)
+_FEW = ((4, 3), (8, 1))  # bits of a weight up to which its range is so many powers of two smaller
+LEAST = 12  # bits of a value
 _SCALED = ("input_scale", "input_offset")
 
 
-def public_formats(graph: Graph, widths: Widths, frames: npt.NDArray[Any]) -> dict[str, Format]:
-    """Return a format for every value and constant; of the data only the range of `frames` and their scaling count.
+def public_formats(graph: Graph, widths: Widths, largest: float) -> dict[str, Format]:
+    """Return a format for every value and constant, from settings alone but for the input and its scaling.
 
-    Weights and biases reach 8 (4 with at most 8 bits), gates and their products 1, logits 64, all other values 16.
+    Biases reach 8, as weights do (4 with 5 to 8 bits, 1 with fewer), gates and their products 1, logits 64 and all
+    other values 16.
+
+    Args:
+        graph: of the model.
+        widths: bits, of values at least 12.
+        largest: the largest magnitude of a frame.
+
+    Raises:
+        ConfigError: a name in `widths` that the graph has not, or a value of less than 12 bits.
     """
+    widths.check(graph)
+    for name, own in widths.named.items():
+        if graph.roles[name] not in ("matrix", "bias", "scalar") and own < LEAST:
+            raise ConfigError(
+                f"a value that is trained in fixed point must have at least {LEAST} bits, got {own} for {name}; "
+                f"set quant.named.{name}=16"
+            )
     bits = {name: widths.bits(graph, name) for name in graph.roles}
     whole = {"activation": 4, "inner": 4, "logits": 6, "matrix": 3, "bias": 3, "scalar": 1}
     formats = {}
     within = _within_one(graph)
     for name, role in graph.roles.items():
         if name == "input":
-            formats[name] = fitted(
-                frames.reshape(-1).astype(np.float64), float(np.abs(frames).max()), bits[name], "max"
-            )
+            formats[name] = fitted(np.zeros(0), largest, bits[name], "max")
         elif name in _SCALED:
             numbers = graph.parameters[name]().detach().double().numpy().reshape(-1)
             formats[name] = fitted(numbers, float(np.abs(numbers).max()), bits[name], "max")
         elif name in within:
             formats[name] = Format(bits[name], bits[name] - 2)
         else:
-            narrow = role == "matrix" and bits[name] <= _FEW
-            formats[name] = Format(bits[name], bits[name] - 1 - whole[role] + narrow)
+            less = next((fewer for few, fewer in _FEW if bits[name] <= few), 0) if role == "matrix" else 0
+            formats[name] = Format(bits[name], bits[name] - 1 - whole[role] + less)
     formats |= {o.source: SOURCE for o in (*graph.step, *graph.head) if isinstance(o, Apply)}
     return formats | {state: formats[source] for state, source in graph.states.items()}
 
@@ -73,7 +87,7 @@ class FixedPoint:
         graph: of that classifier.
         formats: of every value and constant.
         function_error: of the program's tables.
-        arithmetic: counts constants that leave their range.
+        arithmetic: counts weights that leave their range.
     """
 
     def __init__(
@@ -86,10 +100,12 @@ class FixedPoint:
     ) -> None:
         self._names, self._parameters = map(list, zip(*model.named_parameters(), strict=True))
         self._formats, self._arithmetic = formats, arithmetic
-        self.weights = Fixed.of(torch.cat([p.detach().reshape(-1) for p in self._parameters]).numpy(), WEIGHTS)
-        self.program: IntegerProgram = compile_program(graph, formats, function_error)
         self._places = _places(self._parameters, graph)
         self._squashed = {name: _sigmoid(formats[name]) for name in graph.squashed}
+        self._low, self._high = self._limits()
+        numbers = torch.cat([p.detach().reshape(-1) for p in self._parameters]).numpy()
+        self.weights = self.held(Fixed.of(numbers, WEIGHTS))
+        self.program: IntegerProgram = compile_program(graph, formats, function_error)
 
     @property
     def trained(self) -> frozenset[str]:
@@ -109,6 +125,14 @@ class FixedPoint:
             for parameter, part in zip(self._parameters, parts, strict=True):
                 parameter.copy_(part.view_as(parameter))
 
+    def held(self, weights: Fixed) -> Fixed:
+        """Return weights within what their constants can hold; those that were not are counted."""
+        inside = np.clip(weights.integers, self._low, self._high)
+        beyond = int(np.count_nonzero(inside != weights.integers))
+        if beyond:
+            self._arithmetic.overflows["weights"] += beyond
+        return Fixed(inside, WEIGHTS)
+
     def constants(self, weights: Fixed) -> dict[str, Ints]:
         """Return the program's constants."""
         found = {}
@@ -123,13 +147,23 @@ class FixedPoint:
     ) -> Fixed:
         """Return the gradient (n,) of all weights from those of the constants, which are 2 ** scale times too large."""
         flat = np.zeros(sum(p.numel() for p in self._parameters), np.int64)
-        for name, (total, fraction, _) in found.items():
+        for name, exact in found.items():
             if name in self._squashed:
-                one = 1 << self._formats[name].fraction
-                total = total * (constants[name] * (one - constants[name]))
-                fraction += 2 * self._formats[name].fraction
-            flat[self._places[name]] = arithmetic.store(total, fraction + scale, to, "gradients").integers
+                fraction = self._formats[name].fraction
+                slope = constants[name] * ((1 << fraction) - constants[name])
+                exact = times(exact, slope, 2 * fraction, 2 * fraction)
+            stored = arithmetic.store(exact.values, exact.fraction + scale, to, "gradients")
+            flat[self._places[name]] = stored.integers
         return Fixed(flat, to)
+
+    def _limits(self) -> tuple[Ints, Ints]:
+        size = sum(p.numel() for p in self._parameters)
+        low, high = np.full(size, WEIGHTS.low), np.full(size, WEIGHTS.high)
+        for name, places in self._places.items():
+            to = SOURCE if name in self._squashed else self._formats[name]
+            up = WEIGHTS.fraction - to.fraction
+            low[places], high[places] = max(WEIGHTS.low, to.low << up), min(WEIGHTS.high, to.high << up)
+        return low, high
 
     def shipped(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return weights of the model as the program has them, in float32, which holds them exactly."""

@@ -161,6 +161,12 @@ def _fixed(config: Config) -> str | None:
         (not cell.bidirectional, "one direction, got cell.bidirectional=true", "cell.bidirectional=false"),
         (cell.dropout == 0, f"layers without dropout, got {cell.dropout:g}", "cell.dropout=0"),
         (train.weight_decay == 0, f"weights without decay, got {train.weight_decay:g}", "train.weight_decay=0"),
+        (train.lr <= 1, f"learning rates up to 1, got {train.lr:g}", "train.lr=0.01"),
+        (
+            train.clip_norm is None or 1e-4 <= train.clip_norm <= 1e4,
+            f"clipping between 0.0001 and 10000, got {train.clip_norm or 0:g}",
+            "train.clip_norm=1",
+        ),
         (train.device != "cuda", "the CPU, got train.device=cuda", "train.device=cpu"),
         (
             config.schedule.quantize_from is None,

@@ -21,8 +21,9 @@ class Rounding:
 
     Args:
         kind: `nearest` is `round_shift`, halves upwards. `stochastic` rounds up with the probability of what is cut
-            off. `pseudo` does so with a hash of the sum as the random number, as NITI does with its last bits
-            (arXiv:2009.13108); those are zero in a half or a quarter, which would then always go up.
+            off. `pseudo` takes its random number from the sum itself, so that equal sums are rounded alike: a hash of
+            all its bits. NITI (arXiv:2009.13108) takes the last bits that are cut off, which are zeros in a half or a
+            quarter: it rounds all of these upwards.
         seed: of the counter.
 
     Raises:
@@ -39,7 +40,7 @@ class Rounding:
 
     def restart(self, step: int) -> None:
         """Draw as at the beginning of a step, so that a resumed training draws what it would have drawn."""
-        self._counter = (self._seed * 1_000_003 + step) << 32
+        self._counter = int(mixed(np.array([self._seed * 1_000_003 + step]))[0])
 
     def __call__(self, values: npt.NDArray[Any], shift: int | Ints) -> npt.NDArray[Any]:
         """Return values * 2 ** -shift as integers.
@@ -64,17 +65,18 @@ class Rounding:
     def _bits(self, values: npt.NDArray[Any]) -> Ints:
         if self.kind == "pseudo":
             if values.dtype == object:
-                values = (values & 0xFFFFFFFFFFFFFFFF).astype(np.uint64).view(np.int64)
+                values = np.asarray(values & 0xFFFFFFFFFFFFFFFF).astype(np.uint64)
             return mixed(values)
         first = self._counter
-        self._counter += values.size
-        return mixed(np.arange(first, first + values.size, dtype=np.int64)).reshape(values.shape)
+        self._counter = (first + values.size) % (1 << _RANDOM)
+        return mixed(np.arange(values.size, dtype=np.uint64) + np.uint64(first)).reshape(values.shape)
 
 
-def mixed(values: Ints) -> Ints:
-    """Return 63 evenly distributed bits of each of the values: SplitMix64 (Steele, Lea and Flood, 2014)."""
-    z: npt.NDArray[np.uint64] = values.view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return (z >> np.uint64(1)).view(np.int64)
+def mixed(values: npt.NDArray[Any]) -> Ints:
+    """Return 63 evenly distributed bits of each of the integers: SplitMix64 (Steele, Lea and Flood, 2014)."""
+    with np.errstate(over="ignore"):
+        z: npt.NDArray[np.uint64] = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+        return np.asarray(z >> np.uint64(1)).view(np.int64)

@@ -49,6 +49,12 @@ def aligned(exact: Exact, fraction: int, spare: int = 0) -> Exact:
     return Exact(exact.values << up if up else exact.values, fraction, up + bits)
 
 
+def times(exact: Exact, factor: Ints, bits: int, fraction: int) -> Exact:
+    """Return exact sums times integers of at most so many bits, with a fraction of their own."""
+    roomy = aligned(exact, exact.fraction, spare=bits)
+    return Exact(roomy.values * factor, exact.fraction + fraction, roomy.bits + bits)
+
+
 class Block:
     """Operations that run as one.
 

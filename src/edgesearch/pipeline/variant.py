@@ -16,7 +16,7 @@ from edgesearch.data.batches import tensors
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.measure import Evaluation, evaluate
 from edgesearch.pipeline.folder import RunFolder
-from edgesearch.pipeline.program import Compiled, compile_classifier
+from edgesearch.pipeline.program import Compiled, compile_classifier, recompiled
 from edgesearch.pipeline.show import finished_run
 from edgesearch.pipeline.train import spec_for
 from edgesearch.report.record import Record
@@ -51,7 +51,9 @@ class Variant:
         return model.eval()
 
     def compiled(self) -> Compiled:
-        """Return the model's program."""
+        """Return the model's program: the run's own, where nothing was changed."""
+        if self.label == "float":
+            return recompiled(self.folder.program(), self.dataset, self.model())
         return compile_classifier(self.config, self.dataset, self.model())
 
     def evaluated(self, *, on_test: bool) -> Evaluation:

@@ -129,7 +129,8 @@ def _measured(study: Study, program: Program, weights: dict[str, Tensor], run: R
         {"epoch": epoch, "phase": phase, "val_accuracy": accuracy, "train_loss": loss}
         for epoch, (phase, accuracy, loss) in enumerate(source.curve)
     ]
-    fitted = Fitted(weights, source.epoch, history, None, source.seconds, parse_formats(source.formats))
+    formats = parse_formats(source.formats)
+    fitted = Fitted(weights, source.epoch, history, None, source.seconds, formats, source.overflows)
     run.write_config(proposal.config)
     run.save_best(weights)
     record = measured(proposal.config, proposal.dataset, proposal.spec, fitted, run)

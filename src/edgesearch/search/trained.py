@@ -34,6 +34,7 @@ class Trained:
         curve: of each epoch the phase, the validation accuracy and the training loss.
         seconds: training and measuring.
         formats: of values and constants, if it was trained in the program's numbers.
+        overflows: of a training in fixed point, how many results were saturated, by place.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Trained:
     curve: tuple[tuple[str, float, float], ...]
     seconds: float
     formats: dict[str, str]
+    overflows: dict[str, int] | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without what the trial itself knows."""

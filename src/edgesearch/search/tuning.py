@@ -200,6 +200,7 @@ class Tuning:
             curve=curve(fitted.history),
             seconds=round(fitted.seconds_before + seconds, 3),
             formats={name: str(chosen) for name, chosen in fitted.formats.items()},
+            overflows=fitted.overflows,
         )
         self.ledger.note(trial.number, WEIGHTS, pack(fitted.state_dict))
         attributes = {RESULT: result.to_json(), KIND: "trained", "before": candidate.point.val_accuracy}

@@ -30,6 +30,8 @@ from edgesearch.training.fixed import FixedClassifier
 from edgesearch.training.module import SequenceClassifier
 from edgesearch.training.phases import Phases
 
+_ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "auto": "auto"}
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -98,7 +100,7 @@ def fit(
         callbacks.append(EarlyStop(config.train.patience, best, phases))
     callbacks.append(Checkpoints(checkpoint, config.train.checkpoint_seconds))
     trainer = pl.Trainer(
-        accelerator={"cuda": "gpu"}.get(config.train.device, config.train.device),
+        accelerator="cpu" if config.train.arithmetic == "fixed" else _ACCELERATORS[config.train.device],
         devices=1,
         max_epochs=config.train.epochs,
         callbacks=callbacks,

@@ -17,7 +17,7 @@ from edgesearch.compress.fixed_point import FixedPoint, public_formats
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
 from edgesearch.numerics import adam
-from edgesearch.numerics.fixed import Arithmetic
+from edgesearch.numerics.fixed import Arithmetic, Fixed
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import run
 from edgesearch.numerics.loss import loss_gradient
@@ -26,8 +26,9 @@ from edgesearch.numerics.rounding import Rounding
 from edgesearch.numerics.tape import Tape
 from edgesearch.training.module import SequenceClassifier, learning_rate, loss_of
 
-_VALUES = Format(32, 24)  # of the gradients of values, of the sum over a batch
-_SUM = 18  # fraction bits of the gradients of weights, of the sum over a batch
+_VALUES = Format(32, 24)  # of the gradients of values, 2 ** k times those of a batch's mean loss, for a batch of 2 ** k
+_WEIGHTS = Format(32, 25)  # of the gradients of weights
+_DEVIATIONS = 4  # of noise for which the input has room
 
 
 class FixedClassifier(SequenceClassifier):
@@ -54,15 +55,15 @@ class FixedClassifier(SequenceClassifier):
         )
         self._mean, self._std = torch.from_numpy(dataset.mean).double(), torch.from_numpy(dataset.std).double()
         graph = raw_graph(model, dataset.steps, self._mean, self._std)
-        self.formats = public_formats(graph, Widths.of(config.quant), dataset.train.x)
+        noise = config.data.noise * float(dataset.std.max()) if config.data.augment else 0.0
+        largest = float(np.abs(dataset.train.x).max()) + _DEVIATIONS * noise
+        self.formats = public_formats(graph, Widths.of(config.quant), largest)
         self._forward = Arithmetic()
         self._backward = Arithmetic(Rounding(config.train.rounding, config.seed))
         self.fixed = FixedPoint(model, graph, self.formats, config.quant.function_error, self._forward)
         self._tape = Tape(self.fixed.program, self.fixed.trained, self._backward, _VALUES)
-        self._scale = (config.train.batch_size - 1).bit_length()
-        self._gradient = Format(32, _SUM + self._scale)
         size = sum(p.numel() for p in model.parameters())
-        self.register_buffer("moments", torch.zeros(3, size, dtype=torch.int64))
+        self.register_buffer("moments", torch.zeros(4, size, dtype=torch.int64))
 
     def configure_optimizers(self) -> None:
         """None: Adam runs in integers, and its moments are buffers."""
@@ -82,21 +83,24 @@ class FixedClassifier(SequenceClassifier):
     def descend(self, x: Tensor, y: Tensor, step: int) -> Tensor:
         """Take Adam's step number `step` on a batch, x (T, B, D) and y (B,); return its loss."""
         self._backward.rounding.restart(step)
-        weights = self.fixed.weights
-        constants = self.fixed.constants(weights)
-        logits = self._tape.forward(self._integers(x), constants)
-        scale = 2.0**self._scale / len(y)
-        train = self.config
-        outer = loss_gradient(train.loss, logits, y.numpy(), scale, train.label_smoothing, _VALUES, self._backward)
-        found = self._tape.backward(outer)
-        gradient = self.fixed.gradient(found, constants, self._gradient, self._scale, self._backward)
-        if train.clip_norm is not None:
-            gradient = adam.clipped(gradient, train.clip_norm, self._backward)
+        logits, gradient = self.gradient(x, y)
+        if self.config.clip_norm is not None:
+            gradient = adam.clipped(gradient, self.config.clip_norm, self._backward)
         moments = adam.Moments.of(self.get_buffer("moments").numpy(), step)
-        rate = learning_rate(train, self.trainer.current_epoch)
-        self.fixed.weights = adam.step(weights, gradient, moments, rate, self._backward)
+        rate = learning_rate(self.config, self.trainer.current_epoch)
+        moved = adam.step(self.fixed.weights, gradient, moments, rate, self._backward)
+        self.fixed.weights = self.fixed.held(moved)
         self.moments = torch.from_numpy(moments.stacked)
-        return loss_of(train.loss, torch.from_numpy(logits.numbers), y, train.label_smoothing)
+        return loss_of(self.config.loss, torch.from_numpy(logits.numbers), y, self.config.label_smoothing)
+
+    def gradient(self, x: Tensor, y: Tensor) -> tuple[Fixed, Fixed]:
+        """Return the logits (B, C) of a batch and the gradient (n,) of its mean loss."""
+        constants = self.fixed.constants(self.fixed.weights)
+        logits = self._tape.forward(self._integers(x), constants)
+        kind, smoothing, scale = self.config.loss, self.config.label_smoothing, (len(y) - 1).bit_length()
+        outer = loss_gradient(kind, logits, y.numpy(), 2.0**scale / len(y), smoothing, _VALUES, self._backward)
+        found = self._tape.backward(outer)
+        return logits, self.fixed.gradient(found, constants, _WEIGHTS, scale, self._backward)
 
     @property
     def overflows(self) -> dict[str, int]:
@@ -116,4 +120,8 @@ class FixedClassifier(SequenceClassifier):
         """Normalised frames as the program's input."""
         to = self.fixed.program.values["input"].format
         frames = (x.double() * self._std + self._mean).mul_(2.0**to.fraction).add_(0.5).floor_()
+        # (the largest frame of all may be one step above the format)
+        beyond = int(torch.count_nonzero((frames < to.low) | (frames > to.high + 1)))
+        if beyond:
+            self._forward.overflows["input"] += beyond
         return frames.clamp_(to.low, to.high).numpy().astype(np.int64)
