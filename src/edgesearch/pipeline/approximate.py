@@ -24,6 +24,7 @@ from edgesearch.report.record import Record, write_text
 
 ROOT = "rsqrt"
 _POINTS, _EACH = 600, 48  # of the plot, and inputs looked at for one
+_SMALLEST = 2.0**-60  # magnitude that a format is found for
 _REACH = 5  # bits of x before the point where no format is given: +-16
 
 
@@ -68,6 +69,11 @@ def make_table(config: Config) -> Piecewise | RootTable:
         source = _given("source", chosen.source) or Format(chosen.bits, chosen.bits - _REACH)
         to = _given("to", chosen.to) or Format(32, 30 - (source.fraction + 1) // 2)
         rounding = RootTable.rounding(source, to)
+        if rounding >= config.error:
+            raise ConfigError(
+                f"error must be more than what rounding to {to} takes, {rounding:.2g} of the least value, got "
+                f"{config.error:g}; give approximate.to more fraction bits"
+            )
         return approximate_root(
             source, to, config.error - rounding, degree=chosen.degree, method=method, segments=chosen.segments
         )
@@ -99,13 +105,23 @@ def _formats(function: Function, config: Config) -> tuple[Format, Format]:
         return source or Format(chosen.bits, chosen.bits - _REACH), to or Format(chosen.bits, chosen.bits - 2)
     interval = np.array([chosen.low, chosen.high], np.float64)
     source = source or _finest(interval, chosen.bits)
-    values = function(np.linspace(interval[0], interval[1], 4097))
-    return source, to or _finest(values[np.isfinite(values)], chosen.bits)
+    with np.errstate(all="ignore"):
+        values = function(np.linspace(interval[0], interval[1], 4097))
+    if not np.isfinite(values).all():
+        raise ConfigError(
+            f"{config.function} must be finite on its interval, got another value on {chosen.low:g} to "
+            f"{chosen.high:g}; leave the place out by approximate.low and approximate.high"
+        )
+    return source, to or _finest(values, chosen.bits)
 
 
 def _finest(numbers: Floats, bits: int) -> Format:
     """The signed format with the most fraction bits that holds numbers."""
     largest = float(np.abs(numbers).max(initial=0.0))
+    if 0 < largest < _SMALLEST:
+        raise ConfigError(
+            f"an interval and its values must reach {_SMALLEST:g}, got at most {largest:g}; scale the function"
+        )
     fraction = bits - 1 - (math.floor(math.log2(largest)) + 1 if largest > 0 else 0)
     return Format(bits, fraction)
 
