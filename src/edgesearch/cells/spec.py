@@ -3,6 +3,7 @@
 A `ModelSpec` is enough to build the classifier, to count its parameters and to price it (`edgesearch.budget`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -124,12 +125,12 @@ def _matrix(name: str, rows: int, columns: int, rank: int | None, sparsity: floa
     )
 
 
-class Counted:
+class Counted(ABC):
     """Counts of a model's parameters, from its tensors."""
 
+    @abstractmethod
     def tensors(self) -> Iterator[TensorSpec]:
         """Every parameter under its name in the classifier's state_dict."""
-        raise NotImplementedError
 
     @property
     def parameters(self) -> int:
