@@ -77,6 +77,20 @@ def test_the_input_has_room_for_noise_and_counts_what_it_cuts(tmp_path: Path) ->
     assert (fitted.overflows or {}).get("input", 0) < 1e-3 * inputs
 
 
+def test_inputs_beyond_the_format_are_counted_in_training_alone() -> None:
+    config = composed("cell=lstm", "cell.hidden_size=6", "train.arithmetic=fixed")
+    module = FixedClassifier(
+        build_classifier(spec_of(config)).double(), DATASET, config, steps_per_epoch=1, steps_per_chunk=1
+    )
+    x, y = tensors(DATASET, DATASET.train)
+    far = x[:, :3].double()
+    far[0, 0, 3] = 1e4
+    module.eval().logits(far)
+    assert "input" not in module.overflows
+    module.train().gradient(far, y[:3])
+    assert module.overflows["input"] == 1
+
+
 def test_the_mean_squared_error_is_learned_too(tmp_path: Path) -> None:
     settings = ("cell=lstm", "train.epochs=12", "quant.weight_bits=16", "train.loss=mse")
     twin, _ = trained(tmp_path / "float", *settings)

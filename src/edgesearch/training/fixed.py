@@ -1,6 +1,6 @@
 """The LightningModule of a training in integers: forward pass, gradients, loss gradient and Adam.
 
-Floats only show loss and accuracy, and carry the weights, exactly, to the callbacks.
+Floats bring frames into the input format, show loss and accuracy, and carry the weights, exactly, to the callbacks.
 """
 
 import dataclasses
@@ -122,6 +122,6 @@ class FixedClassifier(SequenceClassifier):
         frames = (x.double() * self._std + self._mean).mul_(2.0**to.fraction).add_(0.5).floor_()
         # (the largest frame of all may be one step above the format)
         beyond = int(torch.count_nonzero((frames < to.low) | (frames > to.high + 1)))
-        if beyond:
+        if beyond and self.training:
             self._forward.overflows["input"] += beyond
         return frames.clamp_(to.low, to.high).numpy().astype(np.int64)
