@@ -9,6 +9,7 @@ import torch
 from edgesearch.cells.classifier import Classifier, build_classifier
 from edgesearch.cells.spec import ModelSpec
 from edgesearch.compress.calibrate import Widths
+from edgesearch.compress.channels import Frames
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.fixed_point import WEIGHTS, FixedPoint, public_formats
 from edgesearch.compress.program import compile_program
@@ -26,6 +27,8 @@ CELLS: dict[str, dict[str, Any]] = {
     "ugrnn": {"num_layers": 2},
 }
 
+FRAMES = Frames.of(MEAN.numpy() + STD.numpy() * np.random.default_rng(0).normal(size=(50, D)))
+
 
 def classifier(cell: str) -> Classifier:
     torch.manual_seed(1)
@@ -34,7 +37,7 @@ def classifier(cell: str) -> Classifier:
 
 def fixed_point(model: Classifier, bits: int) -> tuple[FixedPoint, dict[str, Format], Arithmetic]:
     graph, arithmetic = raw_graph(model, T, MEAN, STD), Arithmetic()
-    formats = public_formats(graph, Widths(weights=bits), 11.0)
+    formats = public_formats(graph, Widths(weights=bits), FRAMES, 11.0)
     return FixedPoint(model, graph, formats, 1e-3, arithmetic), formats, arithmetic
 
 
@@ -100,4 +103,4 @@ def test_what_leaves_its_range_is_held_and_counted() -> None:
 def test_names_are_checked(named: dict[str, int], words: str) -> None:
     graph = raw_graph(classifier("fastgrnn").double(), T, MEAN, STD)
     with pytest.raises(ConfigError, match=words):
-        public_formats(graph, Widths(named=named), 11.0)
+        public_formats(graph, Widths(named=named), FRAMES, 11.0)

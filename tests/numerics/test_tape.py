@@ -12,6 +12,7 @@ from edgesearch.cells.conv import ConvSpec
 from edgesearch.cells.spec import ModelSpec
 from edgesearch.compress.build import build_graph
 from edgesearch.compress.calibrate import Widths, choose_tables
+from edgesearch.compress.channels import Frames
 from edgesearch.compress.executor import Executor
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.fixed_point import public_formats
@@ -48,7 +49,9 @@ class Twin:
         model = build_classifier(spec, "eager").double()
         x = 2 * torch.randn(T, B, D, dtype=torch.float64)
         graph = raw_graph(model, T, torch.zeros(D), torch.ones(D))
-        formats = public_formats(graph, Widths(weights=16, function_error=1e-4), float(x.abs().max()))
+        formats = public_formats(
+            graph, Widths(weights=16, function_error=1e-4), Frames.of(x.reshape(-1, D).numpy()), float(x.abs().max())
+        )
         self.program: IntegerProgram = compile_program(graph, formats, 1e-4)
         self.executor = Executor(graph, formats, choose_tables(graph, formats, 1e-4))
         self.trained = {n: c.integers for n, c in self.program.constants.items() if not n.startswith("input_")}

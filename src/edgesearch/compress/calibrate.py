@@ -9,19 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgesearch.compress.channels import Frames, input_format
 from edgesearch.compress.executor import Executor
-from edgesearch.compress.graph import Graph
+from edgesearch.compress.fitting import FINEST, fitted
+from edgesearch.compress.graph import INPUT, Graph
 from edgesearch.config import QuantConfig
-from edgesearch.config.schema import RANGES
 from edgesearch.errors import ConfigError, DataError
 from edgesearch.numerics.approximation import SOURCE, Table, approximate
 from edgesearch.numerics.format import Floats, Format
 from edgesearch.numerics.operations import Apply
 
 _SAMPLE = 4096  # numbers kept of each value
-_TRIED = 4  # fractions below and above the one of the largest number
-_PERCENTILE = 99.9
-_FINEST = 24  # fraction bits: what is smaller changes no sum, and would widen every one
+SCALING_FINEST = 140  # fraction bits of what frames are scaled by: the inverse of any deviation
 
 
 @dataclass
@@ -34,11 +33,13 @@ class Observed:
 
 
 class Ranges:
-    """Observes every value of an executor."""
+    """Observes every value of an executor; of the input also channel by channel (`frames`)."""
 
     def __init__(self, seed: int = 0) -> None:
         self.observed: dict[str, Observed] = {}
+        self.frames: Frames | None = None
         self._generator = torch.Generator().manual_seed(seed)
+        self._drawn = np.random.default_rng(seed)
 
     def __call__(self, name: str, value: Tensor) -> None:
         """Take in a value.
@@ -53,6 +54,9 @@ class Ranges:
         largest = float(flat.abs().max())
         if not math.isfinite(largest):
             raise DataError(f"calibration data must be finite, got {largest} at {name}; clean the data or train again")
+        if name == INPUT:
+            seen = Frames.of(value.detach().reshape(-1, value.size(-1)).cpu().double().numpy())
+            self.frames = seen if self.frames is None else self.frames.joined(seen, self._drawn)
         found.largest = max(found.largest, largest)
         found.count += len(flat)
         share = max(1, _SAMPLE * len(flat) // found.count)
@@ -71,9 +75,10 @@ class Ranges:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "Ranges":
-        """Read back what `to_json` gave."""
+    def from_json(cls, found: Mapping[str, Any], frames: Mapping[str, Any] | None) -> "Ranges":
+        """Read back what `to_json` of ranges and of frames gave; version 0.1 kept no frames."""
         ranges = cls()
+        ranges.frames = None if frames is None else Frames.from_json(frames)
         for name, entry in found.items():
             ranges.observed[name] = Observed(entry["largest"], entry["count"], np.array(entry["sample"], np.float64))
         return ranges
@@ -137,47 +142,35 @@ def choose_formats(graph: Graph, ranges: Ranges, widths: Widths) -> dict[str, Fo
         ConfigError: a name in `widths` that the graph has not, or a value that was never observed.
     """
     widths.check(graph)
-    formats = {}
+    formats: dict[str, Format] = {}
     for name, size in graph.sizes.items():
         if name in graph.states:
             continue
         if name not in ranges.observed:
             raise ConfigError(f"calibration never saw {name} ({size} values); calibrate this model again")
-        formats[name] = _value_format(graph, name, ranges.observed[name], widths)
+        bits = widths.bits(graph, name)
+        if name == graph.scaled:
+            bits = max(bits, formats[INPUT].bits)
+        formats[name] = _value_format(graph, name, ranges.observed[name], bits, widths.range)
+        if name == INPUT and ranges.frames is not None and graph.by_channel:
+            free = name not in widths.named
+            formats[name] = input_format(formats[name], ranges.frames, widths.range, graph.unit, widen=free)
     formats |= {o.source: SOURCE for o in (*graph.step, *graph.head) if isinstance(o, Apply)}
     formats |= {state: formats[source] for state, source in graph.states.items()}
-    for name, numbers in graph.parameters.items():
-        values = numbers().detach().double().cpu().numpy().reshape(-1)
-        formats[name] = fitted(values, float(np.abs(values).max(initial=0)), widths.bits(graph, name), widths.range)
+    for name in graph.parameters:
+        values = graph.numbers(name, formats[INPUT]).detach().double().cpu().numpy().reshape(-1)
+        bits, finest = widths.bits(graph, name), FINEST
+        if name in graph.scaling:
+            bits, finest = max(bits, formats[INPUT].bits), SCALING_FINEST
+        formats[name] = fitted(values, float(np.abs(values).max(initial=0)), bits, widths.range, finest)
     return formats
 
 
-def _value_format(graph: Graph, name: str, seen: Observed, widths: Widths) -> Format:
-    bits = widths.bits(graph, name)
+def _value_format(graph: Graph, name: str, seen: Observed, bits: int, how: str) -> Format:
     if name not in graph.bounded:
-        return fitted(seen.sample, seen.largest, bits, widths.range)
+        return fitted(seen.sample, seen.largest, bits, how)
     # 1 is reached and must be a number, except where it would cost a bit of few
     return Format(bits, bits - 2 if bits > 8 else bits - 1, signed=graph.bounded[name] or bits > 8)
-
-
-def fitted(sample: Floats, largest: float, bits: int, how: str) -> Format:
-    """Return the signed format of `bits` whose fraction suits numbers of which `sample` is a part.
-
-    Args:
-        sample: some of the numbers.
-        largest: the largest magnitude of all.
-        bits: 2 to 16.
-        how: `max`: the largest magnitude is held, or one step less; `percentile`: that of 99.9 % of the sample;
-            `error`: least mean squared error on the sample.
-    """
-    if how not in RANGES:
-        raise ConfigError(f"quant.range must be one of {', '.join(RANGES)}, got {how}; set quant.range=error")
-    reach = float(np.percentile(np.abs(sample), _PERCENTILE)) if how == "percentile" and len(sample) else largest
-    fraction = bits - 1 - math.ceil(math.log2(reach)) if reach > 0 else bits - 1
-    if how != "error" or not len(sample):
-        return Format(bits, min(fraction, _FINEST))
-    tried = [Format(bits, min(fraction + k, _FINEST)) for k in range(_TRIED + 1)]
-    return min(tried, key=lambda f: float(np.square(f.numbers(f.integers(sample)) - sample).sum()))
 
 
 def choose_tables(graph: Graph, formats: Mapping[str, Format], error: float) -> dict[str, Table]:

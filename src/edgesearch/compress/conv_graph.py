@@ -7,7 +7,7 @@ from torch import Tensor
 
 from edgesearch.cells.conv import ConvClassifier, Stage
 from edgesearch.compress.graph import Graph
-from edgesearch.numerics.operations import Affine, Combine, Convolve, Pool, Term, piecewise_linear
+from edgesearch.numerics.operations import Affine, Convolve, Pool, Term, piecewise_linear
 
 
 def conv_graph(model: ConvClassifier) -> Graph:
@@ -21,7 +21,7 @@ def conv_graph(model: ConvClassifier) -> Graph:
     g.value("input", spec.input_size, "input")
     source, share = "window", 1.0
     if model.input_mean is not None and model.input_std is not None:
-        source = _normalised(g, model.input_mean, model.input_std)
+        source = g.normalise(g.head, source, spec.steps * spec.input_size, model.input_mean, model.input_std)
     for stage in spec.stages:
         if stage.kind in ("pool", "average"):
             kind = "max" if stage.kind == "pool" else "sum"
@@ -34,15 +34,6 @@ def conv_graph(model: ConvClassifier) -> Graph:
             share = 1.0
     g.logits = source
     return g
-
-
-def _normalised(g: Graph, mean: Tensor, std: Tensor) -> str:
-    """Scale every frame of the window by feature."""
-    scale = g.constant("input_scale", "scalar", lambda: 1.0 / std.double())
-    offset = g.constant("input_offset", "scalar", lambda: -mean.double() / std.double())
-    x = g.value("x", g.steps * g.sizes["input"], "activation")
-    g.head.append(Combine(x, (Term(("window", scale)), Term((offset,)))))
-    return x
 
 
 def _weighed(g: Graph, model: ConvClassifier, stage: Stage, source: str, share: float) -> str:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
-from edgesearch.compress.graph import Graph
+from edgesearch.compress.graph import INPUT, Graph
 from edgesearch.numerics.approximation import Table
-from edgesearch.numerics.format import Format
+from edgesearch.numerics.format import ChannelFormat, Format
 from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Operation, Sum
 from edgesearch.numerics.program import bounds
 
@@ -83,18 +83,26 @@ class Executor(nn.Module):
                     observe("input", environment["input"])
                 environment |= {state: environment[source] for state, source in self.graph.states.items()}
         else:
-            environment["window"] = self._input(x.double().transpose(0, 1).reshape(x.size(1), -1))
+            frames = self._input(x.double().transpose(0, 1))
+            environment["window"] = frames.reshape(x.size(1), -1)
             if observe is not None:
-                observe("input", environment["window"])
+                observe("input", frames)
         self._run(self.graph.head, environment, observe)
         return environment[self.graph.logits]
 
     def _input(self, frames: Tensor) -> Tensor:
-        return frames if self.formats is None else rounded(frames, self.formats["input"])
+        """Frames (..., D) as the numbers that the program computes with."""
+        if self.formats is None:
+            return frames
+        to = self.formats[INPUT]
+        if isinstance(to, ChannelFormat):
+            return torch.from_numpy(to.integers(frames.detach().cpu().numpy())).to(frames) * to.step
+        return rounded(frames, to)
 
     def _constant(self, name: str) -> Tensor:
-        numbers = self.graph.parameters[name]().double()
-        return numbers if self.formats is None else rounded(numbers, self.formats[name])
+        if self.formats is None:
+            return self.graph.numbers(name).double()
+        return rounded(self.graph.numbers(name, self.formats[INPUT]).double(), self.formats[name])
 
     def _run(self, operations: list[Operation], environment: dict[str, Tensor], observe: Observer | None) -> None:
         for operation in operations:

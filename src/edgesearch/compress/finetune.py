@@ -35,10 +35,10 @@ class FakeQuantized(nn.Module):
     def __init__(self, graph: Graph, formats: Mapping[str, Format], function_error: float, mean: Tensor, std: Tensor):
         super().__init__()
         self._executor = Executor(graph, formats, choose_tables(graph, formats, function_error))
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
+        self.register_buffer("mean", mean.double(), persistent=False)
+        self.register_buffer("std", std.double(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, C) of x (T, B, D)."""
-        logits: Tensor = self._executor(x * self.get_buffer("std") + self.get_buffer("mean"))
+        logits: Tensor = self._executor(x.double() * self.get_buffer("std") + self.get_buffer("mean"))
         return logits.to(x.dtype)

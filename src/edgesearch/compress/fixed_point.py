@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from edgesearch.cells.classifier import Classifier
-from edgesearch.compress.calibrate import Widths, fitted
-from edgesearch.compress.graph import Graph
+from edgesearch.compress.calibrate import SCALING_FINEST, Widths
+from edgesearch.compress.channels import Frames, input_format
+from edgesearch.compress.fitting import fitted
+from edgesearch.compress.graph import INPUT, Graph
 from edgesearch.compress.program import compile_program
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.approximation import SOURCE
@@ -25,10 +27,9 @@ from edgesearch.numerics.rules import Exact, times
 WEIGHTS = Format(32, 28)
 _FEW = ((4, 3), (8, 1))  # bits of a weight up to which its range is so many powers of two smaller
 LEAST = 12  # bits of a value
-_SCALED = ("input_scale", "input_offset")
 
 
-def public_formats(graph: Graph, widths: Widths, largest: float) -> dict[str, Format]:
+def public_formats(graph: Graph, widths: Widths, frames: Frames, largest: float) -> dict[str, Format]:
     """Return a format for every value and constant, from settings alone but for the input and its scaling.
 
     Biases reach 8, as weights do (4 with 5 to 8 bits, 1 with fewer), gates and their products 1, logits 64 and all
@@ -37,7 +38,8 @@ def public_formats(graph: Graph, widths: Widths, largest: float) -> dict[str, Fo
     Args:
         graph: of the model.
         widths: bits, of values at least 12.
-        largest: the largest magnitude of a frame.
+        frames: what was seen of the frames, with room for what training adds to them.
+        largest: the largest magnitude of all channels, likewise.
 
     Raises:
         ConfigError: a name in `widths` that the graph has not, or a value of less than 12 bits.
@@ -54,11 +56,12 @@ def public_formats(graph: Graph, widths: Widths, largest: float) -> dict[str, Fo
     formats = {}
     within = _within_one(graph)
     for name, role in graph.roles.items():
-        if name == "input":
-            formats[name] = fitted(np.zeros(0), largest, bits[name], "max")
-        elif name in _SCALED:
-            numbers = graph.parameters[name]().detach().double().numpy().reshape(-1)
-            formats[name] = fitted(numbers, float(np.abs(numbers).max()), bits[name], "max")
+        if name == INPUT:
+            plain = fitted(np.zeros(0), largest, bits[name], "max")
+            formats[name] = input_format(plain, frames, "max", graph.unit, widen=False)
+        elif name in graph.scaling:
+            numbers = graph.numbers(name, formats[INPUT]).detach().double().numpy().reshape(-1)
+            formats[name] = fitted(numbers, float(np.abs(numbers).max()), bits[name], "max", SCALING_FINEST)
         elif name in within:
             formats[name] = Format(bits[name], bits[name] - 2)
         else:
@@ -184,7 +187,7 @@ def _places(parameters: list[torch.nn.Parameter], graph: Graph) -> dict[str, Int
         for parameter in parameters:
             parameter.copy_(torch.arange(first, first + parameter.numel()).view_as(parameter))
             first += parameter.numel()
-        for name in graph.parameters.keys() - set(_SCALED):
+        for name in graph.parameters.keys() - set(graph.scaling):
             squashed = graph.squashed.get(name)
             numbers = graph.parameters[name]() if squashed is None else squashed().reshape(1)
             found[name] = numbers.long().numpy()

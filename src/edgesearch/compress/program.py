@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from edgesearch.compress.calibrate import choose_tables
-from edgesearch.compress.graph import Graph
+from edgesearch.compress.graph import INPUT, Graph
 from edgesearch.numerics.format import Format
 from edgesearch.numerics.program import Constant, IntegerProgram, Value
 
@@ -16,8 +16,10 @@ def compile_program(
 ) -> IntegerProgram:
     """Return the program of a graph whose formats are chosen, with its parameters as integers."""
     constants = {
-        name: Constant(formats[name].integers(_shaped(numbers().detach().double())), formats[name])
-        for name, numbers in graph.parameters.items()
+        name: Constant(
+            formats[name].integers(_shaped(graph.numbers(name, formats[INPUT]).detach().double())), formats[name]
+        )
+        for name in graph.parameters
     }
     return IntegerProgram(
         steps=graph.steps,

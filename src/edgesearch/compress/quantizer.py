@@ -197,6 +197,7 @@ class Quantizer:
             "widths": asdict(self.widths),
             "formats": {name: str(format) for name, format in self.formats.items()},
             "ranges": self.ranges.to_json(),
+            "frames": None if self.ranges.frames is None else self.ranges.frames.to_json(),
         }
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{_FILE}.{os.getpid()}.partial"
@@ -213,7 +214,7 @@ class Quantizer:
             graph, sizes = self._graph_for(int(found["steps"])), found["sizes"]
             if sizes != graph.sizes:
                 raise ValueError("ranges of another model")
-            self.ranges = Ranges.from_json(found["ranges"])
+            self.ranges = Ranges.from_json(found["ranges"], found.get("frames"))
             self.widths = _widths({**saved, **given}, {**saved["named"], **(named or {})})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-from torch import Tensor
 
 from edgesearch.cells.cell import RNNCell
 from edgesearch.cells.classifier import Classifier
-from edgesearch.compress.graph import Graph
+from edgesearch.compress.graph import INPUT, Graph
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.operations import (
     PIECEWISE_LINEAR,
@@ -37,7 +36,7 @@ def rnn_graph(model: Classifier, steps: int) -> Graph:
     g = Graph(steps)
     x = g.value("input", rnn.input_size, "input")
     if model.input_mean is not None and model.input_std is not None:
-        x = _normalised(g, model.input_mean, model.input_std)
+        x = g.normalise(g.step, x, rnn.input_size, model.input_mean, model.input_std)
     for index, cell in enumerate(rnn.cells):
         x = _layer(g, cast(RNNCell, cell), f"l{index}_", x)
     g.constant("FC", "matrix", lambda: model.FC.t())
@@ -48,18 +47,6 @@ def rnn_graph(model: Classifier, steps: int) -> Graph:
 
 def _state_of(g: Graph, value: str) -> str:
     return next(state for state, source in g.states.items() if source == value)
-
-
-def _normalised(g: Graph, mean: Tensor, std: Tensor) -> str:
-    if mean.numel() != g.sizes["input"]:
-        raise ConfigError(
-            f"an integer program scales the {g.sizes['input']} features of a frame, got {mean.numel()} means, one for "
-            "each step too; normalise the data by feature"
-        )
-    scale = g.constant("input_scale", "scalar", lambda: 1.0 / std.double())
-    offset = g.constant("input_offset", "scalar", lambda: -mean.double() / std.double())
-    g.step.append(Combine(g.value("x", g.sizes["input"], "activation"), (Term(("input", scale)), Term((offset,)))))
-    return "x"
 
 
 def _layer(g: Graph, cell: RNNCell, prefix: str, x: str) -> str:
@@ -87,7 +74,7 @@ class _Layer:
     def _factor(self, matrix: str, out: str, vector: str) -> str:
         """The product with the first factor of a low-rank matrix."""
         parameter = self.cell.get_parameter(matrix)
-        self.g.constant(self.prefix + matrix, "matrix", lambda: parameter.t())
+        self._reads(vector, self.g.constant(self.prefix + matrix, "matrix", lambda: parameter.t()))
         self.g.value(self.prefix + out, parameter.size(1), "inner")
         self.g.step.append(Affine(self.prefix + out, ((self.prefix + matrix, vector),)))
         return self.prefix + out
@@ -115,7 +102,14 @@ class _Layer:
         full = f"{self.prefix}{name}{suffix}"
         if full not in self.g.parameters:
             self.g.constant(full, "matrix", lambda: parameter[:, block * H : (block + 1) * H].t())
+            if matrix == "W" and rank is None:
+                self._reads(self.x, full)
         return full
+
+    def _reads(self, vector: str, matrix: str) -> None:
+        """A matrix that reads raw frames takes the channels' units into its columns."""
+        if vector == INPUT:
+            self.g.by_channel[matrix] = lambda found, given: found * torch.from_numpy(given.spans).to(found)
 
     def bias(self, name: str) -> str:
         """A bias vector."""

@@ -1,8 +1,9 @@
 """From an untyped OmegaConf tree (or a run's config.yaml) to a checked `Config`."""
 
+import copy
 import difflib
 import functools
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -10,16 +11,20 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from edgesearch.config.checks import check
-from edgesearch.config.schema import Config, Rule
+from edgesearch.config.schema import FIRST, Config, Rule
 from edgesearch.errors import ConfigError, ModelFileError
 
 
 def typed_config(tree: DictConfig) -> Config:
     """Merge `tree` into the schema, resolve it and check every rule.
 
+    A tree that was written before a key existed gets the value that stands for the time before it.
+
     Raises:
         ConfigError: an unknown key, a wrong type, a missing value, a value out of range or a contradictory pair.
     """
+    tree = copy.deepcopy(tree)
+    _fill(tree, Config)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), tree)
         config = cast(Config, OmegaConf.to_object(merged))
@@ -54,6 +59,22 @@ def load_config(path: Path) -> Config:
         raise ModelFileError(f"{path} is not a config of this version ({error}); train the run again") from error
 
 
+def _fill(tree: DictConfig, schema: type) -> None:
+    """Give the keys that came after the file was written the values that stand for the time before them."""
+    for item in fields(schema):
+        inner = _group(item)
+        if inner is None:
+            if item.metadata["since"] != FIRST and item.name not in tree:
+                tree[item.name] = copy.deepcopy(item.metadata["before"])
+        elif isinstance(tree.get(item.name), DictConfig):
+            _fill(tree[item.name], inner)
+
+
+def _group(item: Field[Any]) -> type | None:
+    """The dataclass of a key that holds keys of its own."""
+    return next((t for t in (item.type, *get_args(item.type)) if isinstance(t, type) and is_dataclass(t)), None)
+
+
 def unknown_key(full_key: str) -> str:
     """Return the message for an unknown dotted key, with the nearest known one."""
     if full_key.startswith("search.space."):
@@ -76,9 +97,7 @@ def key_types() -> dict[str, Any]:
     def walk(node: type, prefix: str) -> dict[str, Any]:
         found = {}
         for item in fields(node):
-            inner = next(
-                (t for t in (item.type, *get_args(item.type)) if isinstance(t, type) and is_dataclass(t)), None
-            )
+            inner = _group(item)
             found[f"{prefix}{item.name}"] = inner or item.type
             found |= walk(inner, f"{prefix}{item.name}.") if inner else {}
         return found

@@ -18,6 +18,8 @@ TASKS = (
     "approximate", "secure",
 )  # fmt: skip
 BACKENDS = ("auto", "fused", "eager")
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
+FIRST = "0.1"
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,19 @@ class Rule:
         return None
 
 
-def key(rule: Rule | None = None, *, machine: bool = False) -> Any:
-    """Declare a mandatory key; `machine` keys (paths, devices, display) are left out of a run's identity."""
-    return field(default=MISSING, metadata={"rule": rule or Rule(), "machine": machine})
+def key(rule: Rule | None = None, *, machine: bool = False, since: str = FIRST, before: Any = None) -> Any:
+    """Declare a mandatory key.
+
+    Args:
+        rule: the values it may take.
+        machine: paths, devices, display: left out of a run's identity.
+        since: the version that brought it.
+        before: how versions without it behaved. Older files are read with this value, and a run that has it keeps the
+            identity it had then.
+    """
+    return field(
+        default=MISSING, metadata={"rule": rule or Rule(), "machine": machine, "since": since, "before": before}
+    )
 
 
 SHARE = Rule(at_least=0, below=1)
@@ -133,11 +145,16 @@ class ScheduleConfig:
 
 @dataclass
 class TrainConfig:
-    """Arithmetic, loss, optimiser, learning-rate schedule and guards; `rounding` is that of fixed-point gradients."""
+    """Arithmetic, loss, optimiser, learning-rate schedule and guards; `rounding` is that of fixed-point gradients.
+
+    `metric` decides, on validation data, everything that is chosen: epochs, programs, widths, what is pruned.
+    """
 
     arithmetic: str = key(Rule(choices=("float", "fixed")))
     rounding: str = key(Rule(choices=("nearest", "stochastic", "pseudo")))
     loss: str = key(Rule(choices=("cross_entropy", "mse")))
+    class_weights: str = key(Rule(choices=("none", "balanced")), since="0.2", before="none")
+    metric: str = key(Rule(choices=METRICS), since="0.2", before="accuracy")
     epochs: int = key(COUNT)
     batch_size: int = key(COUNT)
     lr: float = key(POSITIVE)
@@ -229,9 +246,11 @@ class SearchConfig:
 
 @dataclass
 class ExportConfig:
-    """What task=export writes."""
+    """What task=export writes; of EdgeML's bytes the largest integer and what scalars are multiplied by."""
 
     name: str = key(Rule(choices=("c", "onnx", "edgeml", "secure", "ezpc")))
+    largest: int = key(Rule(at_least=1, at_most=2**31 - 1), since="0.2", before=127)
+    scalar_scale: int = key(Rule(at_least=1, at_most=2**31 - 1), since="0.2", before=1000)
 
 
 @dataclass

@@ -51,7 +51,7 @@ class Batches:
         self._background = dataset.background
         self._batch_size, self._seed, self._augmentation = batch_size, seed, augmentation
         if augmentation is None:
-            self._x = (self._x - self._mean) / self._std
+            self._x = ((self._x - self._mean) / self._std).float()
 
     def __len__(self) -> int:
         return -(-len(self._y) // self._batch_size)
@@ -68,7 +68,7 @@ class Batches:
 
     def _augment(self, x: Tensor, by: Augmentation, generator: torch.Generator) -> Tensor:
         x = shift(x, by.steps, by.features, self._background, generator)
-        x = (x - self._mean) / self._std
+        x = ((x - self._mean) / self._std).float()
         if by.noise:
             x = x + by.noise * torch.randn(x.shape, generator=generator)
         return x
@@ -94,5 +94,5 @@ def shift(x: Tensor, steps: int, features: int, background: float | None, genera
 
 def tensors(dataset: Dataset, split: Split) -> Batch:
     """Return all rows of a split, normalised: x (T, N, D) and y (N,)."""
-    x = (torch.from_numpy(split.x) - torch.from_numpy(dataset.mean)) / torch.from_numpy(dataset.std)
+    x = ((torch.from_numpy(split.x) - torch.from_numpy(dataset.mean)) / torch.from_numpy(dataset.std)).float()
     return x.transpose(0, 1).contiguous(), torch.from_numpy(split.y)

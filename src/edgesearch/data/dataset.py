@@ -8,14 +8,16 @@ import numpy.typing as npt
 from edgesearch.errors import DataError
 
 Floats = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float32] | npt.NDArray[np.float64]  # the wider where 32 bits do not keep a channel apart
 Ints = npt.NDArray[np.int64]
+SPREAD = (1e-33, 1e37)  # of a channel, in its unit
 
 
 @dataclass(frozen=True)
 class Split:
     """Examples x (N, T, D) with labels y (N,) in 0..C-1; `groups` (N,) names each example's speaker or subject."""
 
-    x: Floats
+    x: Values
     y: Ints
     groups: npt.NDArray[np.str_] | None = None
 
@@ -53,8 +55,8 @@ class Dataset:
     validation: Split
     test: Split
     class_names: tuple[str, ...]
-    mean: Floats
-    std: Floats
+    mean: Values
+    std: Values
     background: float | None = None
     subset_of: str | None = None
 
@@ -74,12 +76,29 @@ class Dataset:
         return len(self.class_names)
 
 
-def statistics(x: Floats) -> tuple[Floats, Floats]:
-    """Return mean and standard deviation (D,) over rows and steps; a constant feature gets standard deviation 1."""
+def statistics(x: Values) -> tuple[Values, Values]:
+    """Return mean and standard deviation (D,) over rows and steps, in the type of x; a constant feature gets 1.
+
+    They are taken in float64. Constant is what differs by no more than the type's rounding.
+
+    Raises:
+        DataError: a channel's values are too small or too large to compute with.
+    """
     rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
-    std = rows.std(axis=0)
-    std[std <= 1e-6 * np.abs(rows).max(axis=0)] = 1.0
-    return rows.mean(axis=0).astype(np.float32), std.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = rows.mean(axis=0), rows.std(axis=0)
+        largest = np.abs(rows).max(axis=0)
+    constant = std <= 8 * np.finfo(x.dtype).eps * largest
+    reach = np.where(constant, np.maximum(largest, SPREAD[0]), std)
+    wrong = np.flatnonzero(~((reach >= SPREAD[0]) & (reach <= SPREAD[1]) & (largest <= SPREAD[1])))
+    if len(wrong):
+        channel = int(wrong[0])
+        raise DataError(
+            f"channel {channel} (from 0) must reach {SPREAD[0]:g} to {SPREAD[1]:g} in its unit, got values up to "
+            f"{largest[channel]:.3g} with a deviation of {std[channel]:.3g}; give it in another unit"
+        )
+    std[constant] = 1.0
+    return mean.astype(x.dtype), std.astype(x.dtype)
 
 
 def check_rows(where: str, split: Split) -> None:

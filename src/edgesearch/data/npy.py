@@ -11,7 +11,7 @@ import numpy as np
 
 from edgesearch.config import DataConfig
 from edgesearch.data.arrays import Array, load_npy, load_npz
-from edgesearch.data.dataset import Floats, Ints, RawData, Split
+from edgesearch.data.dataset import Floats, Ints, RawData, Split, Values
 from edgesearch.data.sources import sha256
 from edgesearch.errors import ConfigError, DataError
 
@@ -31,8 +31,9 @@ def load_npy_data(config: DataConfig) -> RawData:
             raise ConfigError(
                 "train.npy holds rows of T * D values and needs D, got data.input_size=null; set data.input_size=D"
             )
-        train, test = (_rows(path, config.input_size) for path in files)
-        validation = None
+        (x_train, y_train), (x_test, y_test) = (_rows(path, config.input_size) for path in files)
+        x_train, x_test = _values([x_train, x_test])
+        train, test, validation = Split(x_train, y_train), Split(x_test, y_test), None
     classes = int(train.y.max()) + 1 if len(train) else 0
     return RawData(train, test, tuple(str(label) for label in range(classes)), validation=validation)
 
@@ -57,44 +58,56 @@ def _files(config: DataConfig) -> list[Path]:
 
 def _from_npz(path: Path) -> tuple[Split, Split | None, Split]:
     arrays = load_npz(path, ("x_train", "y_train", "x_test", "y_test"))
-    groups = arrays.get("group_train")
-    train = Split(
-        _values(path, arrays["x_train"]),
-        _labels(path, arrays["y_train"]),
-        None if groups is None else groups.astype(np.str_),
-    )
-    test = Split(_values(path, arrays["x_test"]), _labels(path, arrays["y_test"]))
-    if "x_val" not in arrays:
-        return train, None, test
-    if "y_val" not in arrays:
+    parts = [part for part in ("train", "test", "val") if f"x_{part}" in arrays]
+    if "x_val" in arrays and "y_val" not in arrays:
         raise DataError(f"{path} must hold y_val beside x_val, got none; save it again with both")
-    return train, Split(_values(path, arrays["x_val"]), _labels(path, arrays["y_val"])), test
+    values = _values([_numbers(path, arrays[f"x_{part}"]) for part in parts])
+    groups = arrays.get("group_train")
+    splits = {part: Split(x, _labels(path, arrays[f"y_{part}"])) for part, x in zip(parts, values, strict=True)}
+    train = splits["train"]
+    if groups is not None:
+        train = Split(train.x, train.y, groups.astype(np.str_))
+    return train, splits.get("val"), splits["test"]
 
 
-def _rows(path: Path, input_size: int) -> Split:
+def _rows(path: Path, input_size: int) -> tuple[Array, Ints]:
+    """Windows (N, T, D) and labels of EdgeML's layout."""
     table = load_npy(path)
     if table.ndim != 2 or table.shape[1] < 2 or (table.shape[1] - 1) % input_size:
         raise DataError(
             f"{path} must have rows of a label and a multiple of data.input_size={input_size} values, got shape "
             f"{table.shape}; check data.input_size"
         )
-    values = _values(path, table[:, 1:])
-    return Split(values.reshape(len(table), -1, input_size), _labels(path, table[:, 0]))
+    return _numbers(path, table[:, 1:]).reshape(len(table), -1, input_size), _labels(path, table[:, 0])
 
 
-def _values(path: Path, array: Array) -> Floats:
+def _numbers(path: Path, array: Array) -> Array:
     if array.dtype.kind not in "fiub":
         raise DataError(f"{path} must hold real numbers, got {array.dtype}; save numeric arrays")
+    return array
+
+
+def _values(parts: list[Array]) -> list[Values]:
+    """The arrays in 32 bits, or all in 64 where 32 would lose a thousandth of a channel's deviation."""
+    narrow = [_narrowed(part) for part in parts]
+    if all(_kept(wide, values) for wide, values in zip(parts, narrow, strict=True)):
+        return list(narrow)
+    return [part.astype(np.float64) for part in parts]
+
+
+def _narrowed(array: Array) -> Floats:
     with np.errstate(over="ignore"):
-        values = array.astype(np.float32)
-    if array.dtype.itemsize > 4 and np.isfinite(array).all():
-        spread, lost = float(np.std(array, dtype=np.float64)), float(np.abs(values - array).max())
-        if lost > 1e-3 * spread:
-            raise DataError(
-                f"{path} must keep its values in 32-bit floats, got errors of {lost:.2g} at a spread of {spread:.2g}; "
-                "subtract the offset or rescale"
-            )
-    return values
+        return array.astype(np.float32)
+
+
+def _kept(wide: Array, narrow: Floats) -> bool:
+    """Whether 32 bits keep every channel, the last axis."""
+    if wide.dtype.itemsize < 4 or wide.dtype == np.float32 or wide.ndim != 3 or not np.isfinite(wide).all():
+        return True
+    exact = wide.reshape(-1, wide.shape[-1]).astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        lost = np.abs(narrow.reshape(exact.shape) - exact).max(axis=0, initial=0.0)
+        return bool((lost <= 1e-3 * exact.std(axis=0)).all())
 
 
 def _labels(path: Path, array: Array) -> Ints:

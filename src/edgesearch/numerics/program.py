@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.numerics.approximation import Table
-from edgesearch.numerics.format import Format, Ints, round_shift
+from edgesearch.numerics.format import ChannelFormat, Format, Ints, round_shift
 from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Operation, Pool, Sum, Term
 from edgesearch.numerics.packing import Encoding, best_encoding, matrix_bytes, value_bytes
 
@@ -86,6 +86,11 @@ class IntegerProgram:
     exporters: ClassVar[dict[str, Callable[["IntegerProgram", Path], None]]] = {}
 
     def __post_init__(self) -> None:
+        given = self.values["input"].format
+        if isinstance(given, ChannelFormat) and not len(given.fractions) == len(given.offsets) == self.inputs:
+            raise ModelFileError(
+                f"the input's format must be of {self.inputs} channels, got {len(given.fractions)}; export it again"
+            )
         known = {"input", *self.states}
         for operation in (*self.step, *self.head):
             if operation in self.head:
@@ -95,9 +100,9 @@ class IntegerProgram:
                     raise ModelFileError(f"{operation.out} reads {name}, which nothing gives; export the model again")
             self._check(operation)
             known.add(operation.out)
-        given = {operation.out for operation in self.step}
+        results = {operation.out for operation in self.step}
         for state, source in self.states.items():
-            if source not in given or self.values[state] != self.values[source]:
+            if source not in results or self.values[state] != self.values[source]:
                 raise ModelFileError(
                     f"state {state} must take what a step gives, in its own size and format; export it again"
                 )

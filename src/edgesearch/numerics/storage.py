@@ -13,11 +13,11 @@ import numpy as np
 
 from edgesearch.errors import ModelFileError
 from edgesearch.numerics.approximation import Table
-from edgesearch.numerics.format import Format
+from edgesearch.numerics.format import ChannelFormat, Format
 from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Geometry, Operation, Pool, Term
 from edgesearch.numerics.program import Constant, IntegerProgram, Value, set_of
 
-VERSION = 1
+VERSIONS = (1, 2)  # the second has formats by channel
 _KINDS = {kind.__name__: kind for kind in (Affine, Combine, Convolve, Pool, Apply)}
 
 
@@ -41,7 +41,8 @@ def save(program: IntegerProgram, path: str | Path) -> None:
             "about": program.about,
         }
     )
-    header = {"version": VERSION, "digest": _digest(text, arrays)}
+    by_channel = isinstance(program.values["input"].format, ChannelFormat)
+    header = {"version": VERSIONS[by_channel], "digest": _digest(text, arrays)}
     buffer = io.BytesIO()
     np.savez(buffer, header=_bytes(json.dumps(header)), program=_bytes(text), **arrays)  # type: ignore[arg-type]
     partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -75,9 +76,10 @@ def load(path: str | Path) -> IntegerProgram:
         OSError,
     ) as error:
         raise ModelFileError(f"{path} is not a program or is damaged; export it again") from error
-    if version != VERSION:
+    if version not in VERSIONS:
+        known = " or ".join(map(str, VERSIONS))
         raise ModelFileError(
-            f"{path} must be a program of version {VERSION}, got {version}; export it again with this edgesearch"
+            f"{path} must be a program of version {known}, got {version}; export it again with this edgesearch"
         )
     if digest != _digest(text, arrays):
         raise ModelFileError(f"{path} was changed after it was written; export it again")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgesearch.budget import excess
 from edgesearch.config import Config
-from edgesearch.config.identity import flat
+from edgesearch.config.identity import flat_identity
 from edgesearch.errors import ConfigError, StorageError
 from edgesearch.report.study import front
 from edgesearch.search.configurations import Configurations, Proposal, narrowest, size_at
@@ -74,7 +74,7 @@ def study_name(config: Config) -> str:
 
 def definition(config: Config, space: Space, content: str | None) -> dict[str, Any]:
     """Return what must not change while a study goes on, by dotted key."""
-    found = flat(config)
+    found = flat_identity(config)
     for key in space.texts:
         found = {k: v for k, v in found.items() if k != key and not k.startswith(f"{key}.")}
     found |= {f"search.space.{key}": text for key, text in space.texts.items()}

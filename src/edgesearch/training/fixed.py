@@ -12,8 +12,10 @@ from torch import Tensor
 
 from edgesearch.cells.classifier import Classifier
 from edgesearch.compress.calibrate import Widths
+from edgesearch.compress.channels import Frames
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.fixed_point import FixedPoint, public_formats
+from edgesearch.compress.graph import INPUT
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
 from edgesearch.numerics import adam
@@ -55,9 +57,13 @@ class FixedClassifier(SequenceClassifier):
         )
         self._mean, self._std = torch.from_numpy(dataset.mean).double(), torch.from_numpy(dataset.std).double()
         graph = raw_graph(model, dataset.steps, self._mean, self._std)
-        noise = config.data.noise * float(dataset.std.max()) if config.data.augment else 0.0
-        largest = float(np.abs(dataset.train.x).max()) + _DEVIATIONS * noise
-        self.formats = public_formats(graph, Widths.of(config.quant), largest)
+        noise = _DEVIATIONS * config.data.noise if config.data.augment else 0.0
+        largest = float(np.abs(dataset.train.x).max()) + noise * float(dataset.std.max())
+        frames = Frames.of(dataset.train.x.reshape(-1, dataset.input_size)).widened(noise * dataset.std)
+        self.formats = public_formats(graph, Widths.of(config.quant), frames, largest)
+        fractions, offsets = zip(*map(self.formats[INPUT].channel, range(dataset.input_size)), strict=True)
+        self._scale = 2.0 ** torch.tensor(fractions, dtype=torch.float64)
+        self._offset = torch.tensor(offsets, dtype=torch.float64)
         self._forward = Arithmetic()
         self._backward = Arithmetic(Rounding(config.train.rounding, config.seed))
         self.fixed = FixedPoint(model, graph, self.formats, config.quant.function_error, self._forward)
@@ -119,7 +125,7 @@ class FixedClassifier(SequenceClassifier):
     def _integers(self, x: Tensor) -> Ints:
         """Normalised frames as the program's input."""
         to = self.fixed.program.values["input"].format
-        frames = (x.double() * self._std + self._mean).mul_(2.0**to.fraction).add_(0.5).floor_()
+        frames = (x.double() * self._std + self._mean).mul_(self._scale).sub_(self._offset).add_(0.5).floor_()
         # (the largest frame of all may be one step above the format)
         beyond = int(torch.count_nonzero((frames < to.low) | (frames > to.high + 1)))
         if beyond and self.training:

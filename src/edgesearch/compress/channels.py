@@ -1,0 +1,136 @@
+"""The input's format: one for all channels where that resolves each of them, else one for each channel.
+
+What was seen of the frames flows in, a `Format` or a `ChannelFormat` comes out. A channel is resolved when its
+deviation is many steps of the format, so that pressure in Pa and acceleration in g can share a frame.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesearch.compress.fitting import fitted
+from edgesearch.numerics.format import ChannelFormat, Floats, Format
+
+WIDE = 24  # bits of a frame where 16 do not resolve a channel; they take 32
+_WIDENED = 16
+_FINEST = 126  # fraction bits of a channel, of either sign
+_GAIN = 2  # bits that an offset must give
+_ROWS = 1024  # frames kept
+_LARGEST_OFFSET = 2.0**52
+_LEAST = 5  # a deviation is so many bits of steps, or the frame is widened
+_COARSE = 3  # likewise, or the user is told
+
+
+@dataclass
+class Frames:
+    """What was seen of frames of D channels.
+
+    Attributes:
+        low, high, mean, deviation: of each channel (D,), in its unit.
+        count: frames.
+        rows: frames drawn evenly from all (k, D).
+    """
+
+    low: Floats
+    high: Floats
+    mean: Floats
+    deviation: Floats
+    count: int
+    rows: Floats = field(repr=False)
+
+    @classmethod
+    def of(cls, frames: npt.NDArray[np.floating[Any]]) -> "Frames":
+        """Return what there is to see of frames (N, D), with up to `_ROWS` of them from all over."""
+        exact = frames.astype(np.float64)
+        rows = exact[np.linspace(0, len(exact) - 1, min(_ROWS, len(exact))).astype(int)]
+        return cls(exact.min(0), exact.max(0), exact.mean(0), exact.std(0), len(exact), rows)
+
+    def joined(self, other: "Frames", generator: np.random.Generator) -> "Frames":
+        """Return both together (Chan et al. 1979); rows are kept in proportion."""
+        count = self.count + other.count
+        share = other.count / count
+        apart = other.mean - self.mean
+        square = (1 - share) * self.deviation**2 + share * other.deviation**2 + share * (1 - share) * apart**2
+        rows = np.concatenate((self.rows, other.rows))
+        if len(rows) > _ROWS:
+            taken = min(len(other.rows), max(1, round(_ROWS * share)))
+            kept = generator.permutation(len(self.rows))[: _ROWS - taken]
+            rows = np.concatenate((self.rows[kept], other.rows[generator.permutation(len(other.rows))[:taken]]))
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        return Frames(low, high, self.mean + share * apart, np.sqrt(square), count, rows)
+
+    def widened(self, margin: npt.NDArray[np.floating[Any]]) -> "Frames":
+        """Return frames that reach further by `margin` (D,) on both sides."""
+        return Frames(self.low - margin, self.high + margin, self.mean, self.deviation, self.count, self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Frames":
+        """Read back what `to_json` gave."""
+        arrays = {name: np.array(found[name], np.float64) for name in ("low", "high", "mean", "deviation", "rows")}
+        return cls(count=int(found["count"]), **arrays)
+
+
+def input_format(plain: Format, frames: Frames, how: str, unit: Floats | None, *, widen: bool) -> Format:
+    """Return the format of frames.
+
+    Args:
+        plain: the one for all channels, which is kept where it resolves every channel.
+        frames: what was seen.
+        how: a range is chosen, as for `fitted`.
+        unit: deviation (D,) by which the model divides each channel after taking its mean; None where it reads frames
+            as they are, and offsets cannot be taken away.
+        widen: whether more bits than those of `plain` may be taken.
+    """
+    deviation = frames.deviation if unit is None else unit
+    wanted = deviation * 2.0 ** -max(2, plain.bits // 2 - 1)
+    if (plain.step <= wanted).all():
+        return plain
+    found = _by_channel(plain.bits, frames, how, wanted, offsets=unit is not None)
+    if widen and plain.bits == _WIDENED and (_steps(found) > deviation * 2.0**-_LEAST).any():
+        found = _by_channel(WIDE, frames, how, wanted, offsets=unit is not None)
+    better = (_steps(found) < plain.step) | (np.array(found.offsets) != 0)
+    if not better[plain.step > wanted].any():
+        return plain
+    if not any(found.offsets) and len(set(found.fractions)) == 1:
+        return Format(found.bits, found.fractions[0])
+    return found
+
+
+def coarse(given: Format, frames: Frames, unit: Floats | None) -> list[int]:
+    """Return the channels of which a format resolves hardly anything: less than an eighth of their deviation."""
+    steps = np.array([2.0 ** -given.channel(d)[0] for d in range(len(frames.low))])
+    deviation = frames.deviation if unit is None else unit
+    return [int(d) for d in np.flatnonzero((steps > deviation * 2.0**-_COARSE) & (frames.deviation > 0))]
+
+
+def _by_channel(bits: int, frames: Frames, how: str, wanted: Floats, *, offsets: bool) -> ChannelFormat:
+    pairs = [_channel(bits, frames, d, how, wanted[d] if offsets else None) for d in range(len(wanted))]
+    return ChannelFormat(bits, bits - 1, True, tuple(f for f, _ in pairs), tuple(o for _, o in pairs))
+
+
+def _channel(bits: int, frames: Frames, d: int, how: str, wanted: float | None) -> tuple[int, int]:
+    """Fraction and offset of a channel; an offset where resolution asks for it and it gives bits."""
+    low, high, sample = float(frames.low[d]), float(frames.high[d]), frames.rows[:, d]
+    plain = _held(fitted(sample, max(abs(low), abs(high)), bits, how, _FINEST).fraction)
+    if wanted is None or 2.0**-plain <= wanted:
+        return plain, 0
+    middle = (low + high) / 2
+    fraction = _held(fitted(sample - middle, (high - low) / 2, bits, how, _FINEST).fraction)
+    while abs(middle) * 2.0**fraction >= _LARGEST_OFFSET:
+        fraction -= 1
+    return (fraction, round(middle * 2.0**fraction)) if fraction >= plain + _GAIN else (plain, 0)
+
+
+def _held(fraction: int) -> int:
+    return max(-_FINEST, min(_FINEST, fraction))
+
+
+def _steps(found: ChannelFormat) -> Floats:
+    return np.asarray(2.0 ** -np.array(found.fractions, np.float64))
