@@ -163,7 +163,7 @@ def test_npz_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_channel_that_32_bits_do_not_keep_is_kept_in_64(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
-    seconds = X.astype(np.float64) + [0.0, 1.7e9, 0.0]
+    seconds = X.astype(np.float64) + np.array([0.0, 1.7e9, 0.0])
     np.savez(path, x_train=seconds, y_train=Y, x_test=seconds, y_test=Y)
     dataset = load_dataset(config_for(path))
     assert dataset.train.x.dtype == dataset.test.x.dtype == dataset.mean.dtype == np.float64
@@ -172,7 +172,7 @@ def test_a_channel_that_32_bits_do_not_keep_is_kept_in_64(tmp_path: Path) -> Non
     assert load_dataset(config_for(path)).train.x.dtype == np.float32
 
 
-@pytest.mark.parametrize("factor", [1e-36, 1e36])
+@pytest.mark.parametrize("factor", [1e-36, 1e38])
 def test_a_channel_beyond_32_bits_is_named(tmp_path: Path, factor: float) -> None:
     x = X.astype(np.float64) * [1.0, 1.0, factor]
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=Y, x_test=x, y_test=Y)

@@ -1,15 +1,20 @@
-"""Sensors of different units in one frame, from data to compiled C: integers keep what floats know, or a line says so."""
+"""Sensors of different units in one frame, from data to compiled C: integers keep what floats know, or say so."""
 
+import subprocess
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from edgesearch.errors import EdgesearchWarning
+from edgesearch.numerics.program import IntegerProgram
+from edgesearch.pipeline.export import export
 from edgesearch.pipeline.train import train
+from edgesearch.report.record import Record
 from tests.conftest import composed
 
 T, CHANNELS = 10, 3
@@ -63,23 +68,91 @@ SETS: dict[str, Units] = {
 }
 
 
-@pytest.mark.parametrize("bits", [16, 8])
-@pytest.mark.parametrize("name", SETS)
-def test_integers_and_c_keep_what_floats_know(tmp_path: Path, name: str, bits: int) -> None:
-    arrays = {}
+def trained(folder: Path, units: Units, *overrides: str) -> tuple[Record, list[str]]:
+    """Train on signals in these units; return the record and what was warned of."""
+    arrays: dict[str, Numbers | npt.NDArray[np.int64]] = {}
     for part, rows in (("train", 400), ("test", 800)):
         s, y = signals(rows, seed=len(part))
-        arrays |= {f"x_{part}": SETS[name](s), f"y_{part}": y}
-    np.savez(tmp_path / "set.npz", **arrays)
+        arrays |= {f"x_{part}": units(s), f"y_{part}": y}
+    np.savez(folder / "set.npz", **arrays)  # type: ignore[arg-type]
     config = composed(
-        "data=npy", f"data.path={tmp_path / 'set.npz'}", f"outputs_dir={tmp_path}", "progress=false", "cell.hidden_size=10",
-        "schedule=dense", "train.epochs=15", "train.batch_size=40", f"quant.activation_bits={bits}",
+        "data=npy", f"data.path={folder / 'set.npz'}", f"outputs_dir={folder}", "progress=false", "schedule=dense",
+        "cell.hidden_size=10", "train.epochs=15", "train.batch_size=40", *overrides,
     )  # fmt: skip
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", EdgesearchWarning)
         record = train(config)
+    return record, [str(w.message) for w in said]
+
+
+def kept(record: Record, said: list[str]) -> bool:
+    """Whether every level of integers is the same, and as good as floats or a channel is named."""
     accuracy = record["test_accuracy"]
-    print(name, bits, accuracy, record["formats"]["input"], [str(w.message) for w in said])
     assert accuracy["fake_quant"] == accuracy["integer"] == accuracy["c"]
-    assert accuracy["float"] > (0.4 if SETS[name] in (heavy, spiked) else 0.85)
-    assert accuracy["integer"] >= accuracy["float"] - 0.01 or any("channel" in str(w.message) for w in said)
+    return accuracy["integer"] >= accuracy["float"] - 0.01 or any("channel" in words for words in said)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_integers_and_c_keep_what_floats_know(tmp_path: Path, name: str) -> None:
+    record, said = trained(tmp_path, SETS[name])
+    assert kept(record, said)
+    assert record["test_accuracy"]["float"] > (0.4 if SETS[name] in (heavy, spiked) else 0.85)
+    assert any("channel 0 (from 0)" in words for words in said) == (SETS[name] in (heavy, spiked))
+
+
+MIXED = SETS["epoch milliseconds, V, A"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("quant.activation_bits=8",),
+        ("cell=lstm", "train.arithmetic=fixed", "train.lr=0.03"),
+        ("cell=lenet5", "cell.channels=4", "cell.hidden_size=16"),
+        ("schedule.quantize_from=0.5", "quant.weight_bits=4"),
+        ("data.augment=true", "data.noise=0.1", "cell=gru", "cell.num_layers=2"),
+    ],
+    ids=" ".join,
+)
+def test_every_way_to_a_program_keeps_units(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    record, said = trained(tmp_path, MIXED, *overrides)
+    assert kept(record, said)
+    assert record["test_accuracy"]["float"] > 0.7
+    assert "[" in record["formats"]["input"]
+    assert said == []
+
+
+@pytest.mark.parametrize("target", ["c", "secure", "ezpc", "onnx", "edgeml"])
+def test_every_export_says_how_values_become_integers(tmp_path: Path, target: str) -> None:
+    trained(tmp_path, MIXED, "train.epochs=1")
+    (run,) = tmp_path.glob("npy/fastgrnn/*")
+    export(composed("task=export", f"run={run}", f"export={target}"))
+    program = IntegerProgram.load(run / "program.npz")
+    x = np.load(tmp_path / "set.npz")["x_test"][:50].transpose(1, 0, 2)
+    expected = program.values["input"].format.integers(x)
+    if target == "c":
+        assert np.array_equal(quantized(run / "export" / "c", x.reshape(-1, CHANNELS)), expected.reshape(-1, CHANNELS))
+    elif target == "secure":
+        text = (run / "export" / "secure" / "README.md").read_text()
+        line = next(line for line in text.splitlines() if line.strip().startswith("windows ="))
+        found: dict[str, Any] = {"numpy": np, "x": x}
+        exec(line.strip(), found)  # noqa: S102  (what the README tells people to run)
+        assert np.array_equal(found["windows"], expected)
+    elif target == "ezpc":
+        assert "floor(value * 2^-3 - 212499999893 + 1/2)" in (run / "export" / "ezpc" / "README.md").read_text()
+
+
+def quantized(folder: Path, frames: Numbers) -> npt.NDArray[np.int64]:
+    """What the C folder's model_quantize makes of frames (N, D)."""
+    source = folder.parent / "quantize.c"
+    source.write_text(
+        '#include <stdio.h>\n#include "c/model.h"\nint main(void) { double v; int d = 0;\n'
+        'while (scanf("%lf", &v) == 1) { printf("%ld\\n", (long)model_quantize(d, v)); d = (d + 1) % MODEL_INPUTS; }\n'
+        "return 0; }\n"
+    )
+    program = str(source.with_suffix(""))
+    command = ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", str(source), "-o", program]
+    subprocess.run(command, check=True)
+    text = "\n".join(repr(float(v)) for v in frames.reshape(-1))
+    done = subprocess.run([program], input=text, capture_output=True, text=True, check=True)
+    return np.array(done.stdout.split(), np.int64).reshape(frames.shape)

@@ -10,6 +10,7 @@ from edgesearch.errors import DataError
 Floats = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float32] | npt.NDArray[np.float64]  # the wider where 32 bits do not keep a channel apart
 Ints = npt.NDArray[np.int64]
+_RULED, _FAR = 15.0, 25.0  # (1.5 and about 5 for a normal distribution)
 SPREAD = (1e-33, 1e37)  # of a channel, in its unit
 
 
@@ -34,7 +35,7 @@ class RawData:
     """What a reader delivers: training and test rows, a validation split only where the set defines one.
 
     `background` is the value of empty input, for shifts; None repeats the edge.
-    `subset_of` says of what complete set the rows are a part.
+    `subset_of` says of what complete set the rows are a part, `front_end` how samples became frames.
     """
 
     train: Split
@@ -43,6 +44,7 @@ class RawData:
     validation: Split | None = None
     background: float | None = None
     subset_of: str | None = None
+    front_end: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Dataset:
     std: Values
     background: float | None = None
     subset_of: str | None = None
+    front_end: str | None = None
 
     @property
     def steps(self) -> int:
@@ -99,6 +102,19 @@ def statistics(x: Values) -> tuple[Values, Values]:
         )
     std[constant] = 1.0
     return mean.astype(x.dtype), std.astype(x.dtype)
+
+
+def long_tails(x: Values) -> dict[int, tuple[float, float]]:
+    """Return the channels of x (N, T, D) that a few values rule: deviation, and what half of the values lie within.
+
+    An error value such as 99999 among hundreds, or counts over orders of magnitude: divided by such a deviation, what
+    is common differs by hardly anything.
+    """
+    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
+    low, middle, high = np.quantile(rows, (0.25, 0.5, 0.75), axis=0)
+    within, deviation = (high - low) / 2, rows.std(axis=0)
+    ruled = (within > 0) & (deviation > _RULED * within) & (np.abs(rows - middle).max(axis=0) > _FAR * deviation)
+    return {int(d): (float(deviation[d]), float(within[d])) for d in np.flatnonzero(ruled)}
 
 
 def check_rows(where: str, split: Split) -> None:

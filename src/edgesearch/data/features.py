@@ -22,6 +22,7 @@ from edgesearch.data.sources import atomic_file
 from edgesearch.errors import ConfigError, DataError
 
 FLOOR = 1e-6
+LOWEST = 20.0  # Hz
 _VERSION = 1
 
 
@@ -37,7 +38,7 @@ class FrontEnd:
     """
 
     def __init__(self, config: FeatureConfig, rate: int) -> None:
-        self._config = config
+        self._config, self._rate = config, rate
         self._length = round(config.seconds * rate)
         self._window_length = round(config.window_ms * rate / 1000)
         self._hop = round(config.hop_ms * rate / 1000)
@@ -64,6 +65,19 @@ class FrontEnd:
             bands = scipy.fft.dct(bands, norm="ortho", axis=1)[:, : self._config.coefficients]
         return bands.astype(np.float32)
 
+    def __str__(self) -> str:
+        """What firmware has to do to samples, in a sentence."""
+        c = self._config
+        bands = (
+            f"{c.bands} log-mel bands of {self._rate} samples a second in -1..1: every {self._hop} samples "
+            f"({c.hop_ms:g} ms) the last {self._window_length} ({c.window_ms:g} ms), times a Hann window, FFT of "
+            f"{self._fft}, power, triangles from {LOWEST:g} to {self._rate // 2} Hz evenly on the mel scale, natural "
+            f"logarithm of that + {FLOOR:g}; a clip of {c.seconds:g} s, centred"
+        )
+        if c.kind == "logmel":
+            return bands
+        return f"{c.coefficients} MFCCs, the first of the orthonormal cosine transform of {bands}"
+
     def _fit(self, samples: Floats) -> Floats:
         excess = len(samples) - self._length
         if excess >= 0:
@@ -78,7 +92,7 @@ def mel_filters(bands: int, fft: int, rate: int) -> npt.NDArray[np.float64]:
     def mel(hertz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.asarray(2595 * np.log10(1 + hertz / 700))
 
-    low, high = mel(np.array([20.0, rate / 2]))
+    low, high = mel(np.array([LOWEST, rate / 2]))
     edges = np.linspace(low, high, bands + 2)
     bins = mel(np.arange(fft // 2 + 1) * rate / fft)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])

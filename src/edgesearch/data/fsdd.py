@@ -29,7 +29,8 @@ def load_fsdd(config: DataConfig) -> RawData:
     test = arrays["index"] < _TEST_RECORDINGS
     whole = Split(arrays["x"], arrays["y"], arrays["speaker"])
     digits = tuple(str(digit) for digit in range(10))
-    return RawData(whole.take(np.flatnonzero(~test)), whole.take(np.flatnonzero(test)), digits)
+    train, held_out = whole.take(np.flatnonzero(~test)), whole.take(np.flatnonzero(test))
+    return RawData(train, held_out, digits, front_end=str(front_end))
 
 
 def _read(path: Path, front_end: FrontEnd) -> dict[str, Array]:

@@ -44,6 +44,7 @@ def load_dataset(config: DataConfig) -> Dataset:
         std=std,
         background=raw.background,
         subset_of=raw.subset_of,
+        front_end=raw.front_end,
     )
 
 

@@ -48,7 +48,7 @@ def load_gsc12_small(config: DataConfig) -> RawData:
     arrays = cached(
         features, ("gsc12_small", digest(archive), digest(table)), _NAMES, lambda: _small(archive, table, features)
     )
-    return _raw(arrays, subset_of="Speech Commands v0.02 (its test archive only, split again)")
+    return _raw(arrays, features, subset_of="Speech Commands v0.02 (its test archive only, split again)")
 
 
 def load_gsc12(config: DataConfig) -> RawData:
@@ -61,13 +61,14 @@ def load_gsc12(config: DataConfig) -> RawData:
     assert config.features is not None
     features = config.features
     arrays = cached(features, ("gsc12", digest(full), digest(test)), _NAMES, lambda: _full(full, test, features))
-    return _raw(arrays, subset_of=None)
+    return _raw(arrays, features, subset_of=None)
 
 
-def _raw(arrays: dict[str, Array], subset_of: str | None) -> RawData:
+def _raw(arrays: dict[str, Array], features: FeatureConfig, subset_of: str | None) -> RawData:
     whole = Split(arrays["x"], arrays["y"], arrays["speaker"])
     train, valid, test = (whole.take(np.flatnonzero(arrays["split"] == part)) for part in ("train", "valid", "test"))
-    return RawData(train, test, CLASSES, validation=valid, subset_of=subset_of)
+    front_end = str(FrontEnd(features, RATE))
+    return RawData(train, test, CLASSES, validation=valid, subset_of=subset_of, front_end=front_end)
 
 
 class _Rows:

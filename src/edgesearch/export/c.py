@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesearch.export.files import write_folder
+from edgesearch.export.files import worded, write_folder
+from edgesearch.export.frames import c_helper, c_words
 from edgesearch.export.layout import Layout, Loop, container_bits, layout, ram_bytes, shared
 from edgesearch.export.sliding import convolution, pooling
-from edgesearch.export.text import HEADER, MAKEFILE, PRELUDE, SELFTEST, TAIL, WINDOW_STEP, readme
+from edgesearch.export.text import FRONT_END, HEADER, MAKEFILE, PRELUDE, SELFTEST, TAIL, WINDOW_STEP, readme
 from edgesearch.numerics.approximation import Table
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import run
@@ -48,15 +49,16 @@ def files(program: IntegerProgram) -> dict[str, str]:
 
 def header(program: IntegerProgram) -> str:
     """Return model.h."""
-    given = program.values["input"].format
     lines = [f"  {c_type(program.values[name].format)} {name}[{program.values[name].size}];" for name in program.states]
     if program.reads_window:
         lines += ["  model_input window[MODEL_STEPS * MODEL_INPUTS];", "  int32_t frames;"]
     states = "\n".join(lines)
+    front_end = program.about.get(FRONT_END)
     return HEADER.format(
         steps=program.steps, inputs=program.inputs, classes=program.classes, states=states,
-        fraction=given.fraction, low=given.low, high=given.high, format=given, input=c_type(given),
+        words=c_words(program), helper=c_helper(program), input=c_type(program.values["input"].format),
         logit=c_type(program.values[program.logits].format),
+        frames="" if front_end is None else f" Frames are\n   {worded(front_end)}.",
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
+from edgesearch.export.frames import bullets
 from edgesearch.export.segments import Segments
 from edgesearch.numerics.program import IntegerProgram
 
@@ -85,15 +86,13 @@ def table_function(name: str, table: Segments, rounded: Callable[[str, int], str
 
 def readme(program: IntegerProgram) -> str:
     """Return the folder's README."""
-    given = program.values["input"].format
     about = "\n".join(f"* {key}: {value}" for key, value in program.about.items())
     return f"""# A classifier in EzPC's language
 
 Made by edgesearch, for the compiler of https://github.com/mpc-msri/EzPC.
 
 {about}
-* input: a window of {program.steps} frames of {program.inputs} values, each round(value * 2^{given.fraction}) held to
-  {given.low}..{given.high} ({given}), in the raw units of the data
+{bullets(program)}
 
 | file | who has it |
 |---|---|

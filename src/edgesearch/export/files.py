@@ -40,5 +40,9 @@ def write_folder(folder: Path, made: Mapping[str, str | bytes], left_behind: fro
 
 def described(program: IntegerProgram) -> str:
     """Return what a program says of itself as words that end no comment or string of any language."""
-    about = ", ".join(f"{key} {value}" for key, value in program.about.items()) or "an integer program"
-    return re.sub(r"[^\w ,.:;=+-]", "_", about)
+    return worded(", ".join(f"{key} {value}" for key, value in program.about.items()) or "an integer program")
+
+
+def worded(text: str) -> str:
+    """Return words that end no comment or string of any language."""
+    return re.sub(r"[^\w ,.:;=+-]", "_", text)

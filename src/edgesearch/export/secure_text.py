@@ -1,5 +1,6 @@
 """The parts of a secure export that are the same for every program, and its README."""
 
+from edgesearch.export.frames import as_numpy, bullets
 from edgesearch.numerics.program import IntegerProgram
 
 PROGRAM = '''"""A classifier in integers, to be run over secret ones: {about}.
@@ -43,15 +44,13 @@ if __name__ == "__main__":
 
 def readme(program: IntegerProgram) -> str:
     """Return the folder's README."""
-    given = program.values["input"].format
     about = "\n".join(f"* {key}: {value}" for key, value in program.about.items())
     return f"""# A classifier in integers, for secret models and secret data
 
 Made by edgesearch.
 
 {about}
-* input: windows of {program.steps} frames of {program.inputs} values, each round(value * 2^{given.fraction}) held to
-  {given.low}..{given.high} ({given}), in the raw units of the data
+{bullets(program)}
 
 | file | who has it |
 |---|---|
@@ -59,7 +58,7 @@ Made by edgesearch.
 | `model.npz` | the owner of the model: matrices, biases and scalars as int64, zeros included |
 | `data.npz` | the owner of the data: `windows` (N, {program.steps}, {program.inputs}), int64, made by the line below |
 
-    windows = numpy.clip(numpy.floor(x * 2.0**{given.fraction} + 0.5), {given.low}, {given.high}).astype(numpy.int64)
+    windows = {as_numpy(program)}
     numpy.savez("data.npz", windows=windows)                  # x (N, {program.steps}, {program.inputs}) in raw units
 
 `python program.py model.npz data.npz` runs it in the open. Over secret shares it is run by anything that takes JAX

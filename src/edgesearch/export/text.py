@@ -1,7 +1,10 @@
 """The fixed parts of an exported C folder."""
 
+from edgesearch.export.frames import bullets
 from edgesearch.numerics.operations import Affine, Apply
 from edgesearch.numerics.program import IntegerProgram
+
+FRONT_END = "front end"  # of what is said about a program: how samples became frames
 
 HEADER = """/* Made by edgesearch. A classifier in integers: feed frames, ask for the answer. */
 #ifndef MODEL_H
@@ -12,8 +15,7 @@ HEADER = """/* Made by edgesearch. A classifier in integers: feed frames, ask fo
 #define MODEL_INPUTS {inputs}  /* values of a frame */
 #define MODEL_CLASSES {classes}
 
-/* A frame's values are fixed-point numbers, {format}: round(value * 2^{fraction}), held to {low}..{high}. */
-#define MODEL_INPUT_FRACTION ({fraction})
+{words}
 typedef {input} model_input;
 typedef {logit} model_logit;
 
@@ -21,7 +23,10 @@ typedef struct {{
 {states}
 }} model_state;
 
-/* All functions are re-entrant: what they remember is in *s. */
+/* The model was trained and measured on windows of MODEL_STEPS frames that begin with model_reset. A state that goes on
+   into a further window without it gives answers that nobody has measured, and often wrong ones.{frames}
+
+   All functions are re-entrant: what they remember is in *s. */
 void model_reset(model_state *s);
 void model_step(model_state *s, const model_input frame[MODEL_INPUTS]);
 void model_logits(const model_state *s, model_logit logits[MODEL_CLASSES]);
@@ -29,6 +34,8 @@ int model_answer(const model_logit logits[MODEL_CLASSES]); /* the first largest 
 
 /* A whole window, frame after frame. */
 int model_predict(const model_input window[MODEL_STEPS * MODEL_INPUTS]);
+
+{helper}
 
 #endif
 """
@@ -151,8 +158,7 @@ clean:
 
 def readme(program: IntegerProgram, ram: int) -> str:
     """Return the folder's README."""
-    given = program.values["input"].format
-    about = "\n".join(f"* {key}: {value}" for key, value in program.about.items())
+    about = "\n".join(f"* {key}: {value}" for key, value in program.about.items() if key != FRONT_END)
     return f"""# A classifier in integers
 
 Made by edgesearch. `make test` compiles it and runs the golden windows.
@@ -161,18 +167,29 @@ Made by edgesearch. `make test` compiles it and runs the golden windows.
 * constants in flash: {program.flash_bytes} bytes, sparse indices and tables included; code comes on top
 * RAM: {ram} bytes: states, one frame, scratch of a step, logits
 * multiply-accumulates: {program.macs} for a window of {program.steps} frames
-* input: frames of {program.inputs} values, each round(value * 2^{given.fraction}) held to {given.low}..{given.high}
-  ({given}), in the raw units of the data; scaling by mean and standard deviation is part of the model
+{bullets(program)}
+* scaling by mean and standard deviation is part of the model{_front_end(program)}
 
 ## Use
 
     model_state s;
-    model_reset(&s);
-    for each frame: model_step(&s, frame);
-    model_logits(&s, logits);
-    answer = model_answer(logits);
+    model_input frame[MODEL_INPUTS];
+    for (;;) {{
+      model_reset(&s);                                /* every window of {program.steps} frames begins with it */
+      for (t = 0; t < MODEL_STEPS; t++) {{
+        for (d = 0; d < MODEL_INPUTS; d++) frame[d] = model_quantize(d, value[d]);    /* in the channels' units */
+        model_step(&s, frame);
+      }}
+      model_logits(&s, logits);
+      answer = model_answer(logits);
+    }}
 
 or `model_predict(window)` for a whole window. Nothing is allocated and nothing is shared between two `model_state`.
+
+**Reset.** The model was trained and measured on windows of {program.steps} frames that begin with `model_reset`.
+Without it the state of one window runs into the next, and the answers soon are no better than a guess. For answers more
+often than every {program.steps} frames keep several `model_state`, each reset at the start of its own window, or keep
+the last {program.steps} frames and call `model_predict`.
 
 ## Formats
 
@@ -189,6 +206,11 @@ as the last column says, rounded once, halves upwards, then held to its format.
 
 {_tables(program)}
 """
+
+
+def _front_end(program: IntegerProgram) -> str:
+    words = program.about.get(FRONT_END)
+    return f"\n* frames are not raw samples but {words}" if words else ""
 
 
 def _values(program: IntegerProgram) -> str:

@@ -5,6 +5,7 @@ import warnings
 from importlib.metadata import version
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from edgesearch.budget import FLOAT32, Size, edgeml_bytes, model_size, over_budget
@@ -12,6 +13,8 @@ from edgesearch.cells.cell import RNNCell
 from edgesearch.cells.classifier import AnyClassifier, AnySpec, build_classifier
 from edgesearch.cells.conv import ConvClassifier
 from edgesearch.cells.fused import usable
+from edgesearch.compress.channels import Frames, coarse
+from edgesearch.compress.graph import INPUT
 from edgesearch.compress.threshold import nonzeros
 from edgesearch.config import Config, identity
 from edgesearch.data import Dataset
@@ -92,6 +95,7 @@ def _add_program(
     """Compile the program and add its accuracies, sizes, formats and saturations."""
     compiled = compile_classifier(config, dataset, model, formats)
     program = compiled.program
+    _warn_of_coarse_channels(program, dataset)
     for name, split in (("val_accuracy", dataset.validation), ("test_accuracy", dataset.test)):
         found = outcome(program, split)
         record[name] |= {
@@ -113,6 +117,20 @@ def _add_program(
     record["encodings"] = {n: c.encoding for n, c in program.constants.items() if c.integers.ndim == 2}
     record["saturations"] = {name: [int(n) for n in counts] for name, counts in found.saturations.items()}
     return program
+
+
+def _warn_of_coarse_channels(program: IntegerProgram, dataset: Dataset) -> None:
+    given = program.values[INPUT].format
+    frames = Frames.of(dataset.train.x.reshape(-1, dataset.input_size))
+    for channel in coarse(given, frames, dataset.std.astype(np.float64)):
+        warnings.warn(
+            f"channel {channel} (from 0) has a deviation of {dataset.std[channel]:.3g}, of which {given.bits} bits "
+            f"resolve steps of {2.0 ** -given.channel(channel)[0]:.3g}, as it reaches "
+            f"{max(abs(frames.low[channel]), abs(frames.high[channel])):.3g}; clip it, give its logarithm, or set "
+            "quant.activation_bits=16",
+            EdgesearchWarning,
+            stacklevel=2,
+        )
 
 
 def _backend(config: Config, model: AnyClassifier) -> str:

@@ -16,6 +16,7 @@ from edgesearch.config import Config
 from edgesearch.data import Dataset
 from edgesearch.data.dataset import Split
 from edgesearch.errors import DifferenceError, ModelFileError
+from edgesearch.export.text import FRONT_END
 from edgesearch.measure.compiled import Variant, compare
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import Outcome, input_integers, run
@@ -49,6 +50,8 @@ def compile_classifier(
     if not formats:
         formats = calibrated(graph, calibration_rows(dataset, config.quant), Widths.of(config.quant))
     about = {"cell": config.cell.name, "data": config.data.name, "classes": " ".join(dataset.class_names)}
+    if dataset.front_end is not None:
+        about[FRONT_END] = dataset.front_end
     return Compiled(compile_program(graph, formats, config.quant.function_error, about), graph, formats)
 
 
