@@ -1,6 +1,8 @@
 """Tasks on a finished run: test, show, export, finetune; training in the program's numbers, resumed."""
 
+import csv
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -176,13 +178,83 @@ def test_a_program_that_was_swapped_or_lost_is_refused(finished: Path, monkeypat
         assert "is not the program that was measured" in err
 
 
-def test_without_a_compiler_the_other_levels_are_shown(finished: Path, monkeypatch: Patch, capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("task=test",), ("task=quantize",), ("task=finetune", "finetune.epochs=1")], ids=lambda a: a[0]
+)
+def test_without_a_compiler_the_rest_is_done_and_the_exit_code_says_so(
+    finished: Path, monkeypatch: Patch, capsys: Capture, arguments: tuple[str, ...]
+) -> None:
     monkeypatch.setattr("edgesearch.measure.compiled.shutil.which", lambda name: None)
+    code, out, err = run(monkeypatch, capsys, *arguments, f"run={finished}", "progress=false")
+    assert code == 1
+    assert "comparing C needs a compiler that builds it here, got none; install gcc, or set export=onnx" in err
+    assert "(integer)" in out or "quantization.yml" in out
+    assert "(c)" not in out
+    code, _, err = run(monkeypatch, capsys, *arguments, f"run={finished}", "progress=false", "export=onnx")
+    assert code == 0, err
+
+
+def test_a_compiler_without_its_sanitizer_runtime_is_named_and_the_others_are_run(
+    finished: Path, monkeypatch: Patch, capsys: Capture, tmp_path: Path
+) -> None:
+    clang = tmp_path / "bin" / "clang"
+    clang.parent.mkdir()
+    clang.write_text(
+        '#!/bin/sh\ncase "$*" in *-fsanitize*) echo "ld: error: no libclang_rt.asan.a" >&2; exit 1;; esac\n'
+        'exec gcc "$@"\n'
+    )
+    clang.chmod(0o755)
+    monkeypatch.setenv("PATH", str(clang.parent), prepend=os.pathsep)
     code, out, err = run(monkeypatch, capsys, "task=test", f"run={finished}")
     assert code == 0
-    assert "needs a C compiler, got none" in err
-    assert "test accuracy (integer)" in out
-    assert "test accuracy (c)" not in out
+    assert "clang -O0 -fsanitize=undefined,address is skipped: ld: error: no libclang_rt.asan.a" in err
+    assert "install clang's sanitizer runtime (Debian: libclang-rt-dev)" in err
+    assert "test accuracy (c)" in out
+    for name in ("gcc -O0 -fsanitize=undefined,address", "gcc -O2", "gcc -Os", "clang -O2", "clang -Os"):
+        assert f"C, {name}" in out
+    assert "C, clang -O0" not in out
+
+
+def rare(folder: Path) -> list[str]:
+    """The command of a training on windows of which most are of one class."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [1152, 44, 32])
+    x = rng.normal(size=(len(y), 6, 2)) + 0.5 * y[:, None, None]
+    np.savez(folder / "rare.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    return [
+        "data=npy", f"data.path={folder / 'rare.npz'}", f"outputs_dir={folder}", "progress=false", "schedule=dense",
+        "cell.hidden_size=6", "train.epochs=15",
+    ]  # fmt: skip
+
+
+def test_a_majority_is_told_from_an_answer(monkeypatch: Patch, capsys: Capture, tmp_path: Path) -> None:
+    code, out, err = run(monkeypatch, capsys, *rare(tmp_path), "train.epochs=1", "train.lr=1e-6", "seed=3")
+    assert code == 0, err
+    assert "most common class's share" in out
+    assert "93.81 %" in out
+    (record,) = (json.loads(path.read_text()) for path in tmp_path.glob("npy/fastgrnn/*/record.json"))
+    assert ("never found" in err) == (0 in record["per_class_accuracy"])
+    above = record["test_accuracy"]["integer"] > record["majority_share"]
+    assert ("above the most common class's share, 93.81 %" in err) == (not above)
+
+
+@pytest.mark.parametrize("arithmetic", ["train.arithmetic=float", "train.arithmetic=fixed"])
+def test_weights_and_the_metric_serve_rare_classes(
+    monkeypatch: Patch, capsys: Capture, tmp_path: Path, arithmetic: str
+) -> None:
+    command = [*rare(tmp_path), arithmetic]
+    balanced = ("train.class_weights=balanced", "train.metric=balanced_accuracy")
+    for more in ((), balanced):
+        code, _, err = run(monkeypatch, capsys, *command, *more)
+        assert code == 0, err
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("npy/fastgrnn/*/record.json")]
+    plain, weighed = sorted(records, key=lambda record: "metric" in record["config"]["train"])
+    assert weighed["test_balanced_accuracy"]["integer"] > plain["test_balanced_accuracy"]["integer"] + 0.1
+    assert weighed["test_macro_f1"].keys() == {"float", "fake_quant", "integer", "c"}
+    assert weighed["majority_share"] == 1152 / 1228
+    with (tmp_path / "npy/fastgrnn" / weighed["config_hash"] / "metrics.csv").open() as file:
+        ranks = [(float(row["val_balanced_accuracy"]), -float(row["val_loss"])) for row in csv.DictReader(file)]
+    assert weighed["epoch"] == ranks.index(max(ranks))
 
 
 def test_an_export_replaces_nothing_but_an_export(finished: Path, tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ def test_counts_by_hand() -> None:
     labels = torch.tensor([0, 0, 0, 2, 0, 2])
     x = torch.stack((torch.zeros(6), predictions.float())).unsqueeze(2)
     found = evaluate(Echo(), x, labels, 3)
-    assert found.confusion == [[2, 1, 1], [0, 0, 0], [1, 0, 1]]
+    assert found.confusion.tolist() == [[2, 1, 1], [0, 0, 0], [1, 0, 1]]
     assert found.accuracy == 3 / 6
-    assert found.per_class == [0.5, None, 0.5]
+    assert found.recall == [0.5, None, 0.5]
+    assert found.precision == [2 / 3, 0.0, 0.5]
 
 
 def test_more_rows_than_one_portion() -> None:

@@ -1,5 +1,7 @@
 """Loss gradients in integers against torch's."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,17 +20,19 @@ LOGITS, GRADIENT = Format(16, 9), Format(32, 24)
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("spread", [0.1, 3.0, 30.0])
-def test_gradients_are_torchs(loss: str, smoothing: float, spread: float) -> None:
+@pytest.mark.parametrize("weights", [None, np.array([0.2, 3.0, 1.0, 0.7, 1.0, 5.0, 0.5])], ids=["alike", "weighted"])
+def test_gradients_are_torchs(loss: str, smoothing: float, spread: float, weights: Any) -> None:
     generator = np.random.default_rng(2)
     logits = Fixed.of(spread * generator.normal(size=(50, 7)), LOGITS)
     y = generator.integers(0, 7, 50)
     exact = torch.from_numpy(logits.numbers).requires_grad_()
-    (loss_of(loss, exact, torch.from_numpy(y), smoothing) * 0.75 * 50).backward()
+    by_class = None if weights is None else torch.from_numpy(weights)
+    (loss_of(loss, exact, torch.from_numpy(y), smoothing, by_class) * 0.75 * 50).backward()
     arithmetic = Arithmetic()
-    found = loss_gradient(loss, logits, y, 0.75, smoothing, GRADIENT, arithmetic)
+    found = loss_gradient(loss, logits, y, 0.75, smoothing, GRADIENT, arithmetic, weights)
     assert exact.grad is not None
     # exp within 2 ** -14 of a sum of at least 1, its root within 1.5e-4; mse only rounds its targets
-    tolerance = 1e-3 if loss == "cross_entropy" else 2.0**-9
+    tolerance = (1e-3 if loss == "cross_entropy" else 2.0**-9) * (1 if weights is None else weights.max())
     assert np.abs(found.numbers - exact.grad.numpy()).max() < tolerance
     assert not arithmetic.overflows
 

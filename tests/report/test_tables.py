@@ -9,10 +9,20 @@ from edgesearch.report.tables import comparison, confusion, summary
 
 RECORD: dict[str, Any] = {
     "cell": "fastgrnn",
-    "data": {"name": "har6", "variant": "9ch_subset", "subset_of": "UCI HAR", "class_names": ["sit", "walk"]},
+    "data": {
+        "name": "har6",
+        "variant": "9ch_subset",
+        "subset_of": "UCI HAR",
+        "class_names": ["sit", "walk"],
+        "rows": {"train": 10, "validation": 10, "test": 160},
+    },
     "test_accuracy": {"float": 0.8125},
     "val_accuracy": {"float": 0.75},
     "per_class_accuracy": [0.5, None],
+    "per_class_precision": [1.0, 0.0],
+    "test_balanced_accuracy": {"float": 0.7125},
+    "test_macro_f1": {"float": 0.6125},
+    "majority_share": 0.625,
     "confusion": [[3, 3], [0, 0]],
     "epoch": 7,
     "epochs": 9,
@@ -38,7 +48,10 @@ def text(table: Table) -> str:
 def test_the_summary_names_everything_and_says_what_is_a_subset() -> None:
     found = text(summary(RECORD, "outputs/x"))
     for words in (
-        "81.25 %",
+        "81.25 % (74.5 to 86.5)",
+        "71.25 %",
+        "61.25 %",
+        "62.50 %",
         "75.00 %",
         "7 of 9",
         "920 / 1576",

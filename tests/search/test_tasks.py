@@ -206,7 +206,7 @@ def test_the_dashboard_is_code(ended: Path) -> None:
     from edgesearch.report.study import StudyView, TrialView
     from edgesearch.report.wandb_study import workspace
 
-    view = StudyView(NAME, "accuracy", "", {}, (TrialView(0, "trained", {"cell.hidden_size": 8}),), None)
+    view = StudyView(NAME, "accuracy", "", {}, "accuracy", (TrialView(0, "trained", {"cell.hidden_size": 8}),), None)
     model = workspace("me", "edgesearch", view, NAME)._to_model()
     text = model.model_dump_json()
     assert "hidden_size" in text

@@ -153,17 +153,17 @@ def test_an_epoch_that_does_not_meet_the_sparsity_is_never_the_best() -> None:
     phases = Phases(9, 1, "step", active=True)
     best, schedule = BestEpoch(spec, phases, lambda row: None), ThreePhase(spec, phases, module.model)
     trainer: Any = Trainer()
-    module.val_accuracy, module.val_loss = 0.99, 0.1
+    module.val_scores, module.val_loss = {"accuracy": 0.99}, 0.1
     best.on_train_epoch_end(trainer, module)
     assert best.best == {}
     schedule.after_step(3)
-    trainer.current_epoch, module.val_accuracy = 3, 0.5
+    trainer.current_epoch, module.val_scores = 3, {"accuracy": 0.5}
     best.on_train_epoch_end(trainer, module)
     assert best.best["epoch"] == 3
     trainer.current_epoch, module.val_loss = 4, 0.2
     best.on_train_epoch_end(trainer, module)
     assert best.best["epoch"] == 3
-    trainer.current_epoch, module.val_accuracy = 5, 0.6
+    trainer.current_epoch, module.val_scores = 5, {"accuracy": 0.6}
     best.on_train_epoch_end(trainer, module)
     assert best.best["epoch"] == 5
 

@@ -48,11 +48,6 @@ class _Replace(torch.autograd.Function):
         return gradients[0], None
 
 
-def rounded(x: Tensor, to: Format) -> Tensor:
-    """Return x in the numbers of a format, with straight-through gradients."""
-    return _Round.apply(x, to.fraction, to.low, to.high)  # type: ignore[no-any-return, no-untyped-call]
-
-
 class Executor(nn.Module):
     """Runs a graph on raw sequences (T, B, D), giving logits (B, C) in float64.
 
@@ -97,12 +92,17 @@ class Executor(nn.Module):
         to = self.formats[INPUT]
         if isinstance(to, ChannelFormat):
             return torch.from_numpy(to.integers(frames.detach().cpu().numpy())).to(frames) * to.step
-        return rounded(frames, to)
+        return self._store(INPUT, frames, to.fraction, to.low, to.high)
 
     def _constant(self, name: str) -> Tensor:
         if self.formats is None:
             return self.graph.numbers(name).double()
-        return rounded(self.graph.numbers(name, self.formats[INPUT]).double(), self.formats[name])
+        to = self.formats[name]
+        return self._store(name, self.graph.numbers(name, self.formats[INPUT]).double(), to.fraction, to.low, to.high)
+
+    def _store(self, name: str, x: Tensor, fraction: int, low: int, high: int) -> Tensor:
+        """Round to a fraction, held between two integers, with straight-through gradients."""
+        return _Round.apply(x, fraction, low, high)  # type: ignore[no-any-return, no-untyped-call]
 
     def _run(self, operations: list[Operation], environment: dict[str, Tensor], observe: Observer | None) -> None:
         for operation in operations:
@@ -119,10 +119,13 @@ class Executor(nn.Module):
             low, high = getattr(operation, "low", None), getattr(operation, "high", None)
             return total if low is None and high is None else total.clamp(low, high)
         to = self.formats[operation.out]
-        return _Round.apply(total, to.fraction, *bounds(operation, to))  # type: ignore[no-any-return, no-untyped-call]
+        return self._store(operation.out, total, to.fraction, *bounds(operation, to))
+
+    def _exact(self, operation: Apply, x: Tensor) -> Tensor:
+        return _EXACT[operation.function](x)
 
     def _looked_up(self, operation: Apply, x: Tensor) -> Tensor:
-        y = _EXACT[operation.function](x)
+        y = self._exact(operation, x)
         if self.formats is None:
             return y
         source = self.formats[operation.source]

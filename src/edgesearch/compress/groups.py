@@ -56,7 +56,8 @@ class Narrowed:
         accuracy_at: group to width to accuracy, the other groups at 16 bits.
         chosen: the width of each group.
         bits: the same by name of constants and values.
-        accuracy, flash_bytes: of the program at the chosen widths.
+        accuracy: of the program at the chosen widths.
+        program: that one.
         formats: of its values and constants.
     """
 
@@ -66,7 +67,7 @@ class Narrowed:
     chosen: dict[str, int]
     bits: dict[str, int]
     accuracy: float
-    flash_bytes: int
+    program: IntegerProgram
     formats: dict[str, Format]
 
     def to_yaml(self) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class Narrowed:
                 for group, found in self.accuracy_at.items()
             },
             "accuracy": self.accuracy,
-            "flash_bytes": self.flash_bytes,
+            "flash_bytes": self.program.flash_bytes,
             "bits": dict(self.bits),
             "formats": {name: str(chosen) for name, chosen in self.formats.items()},
         }
@@ -135,7 +136,7 @@ def narrow(
         made, formats = program(chosen)
         reached = accuracy(made)
     by_name = _by_name(members, chosen)
-    return Narrowed(reference, margin, table, chosen, by_name, reached, made.flash_bytes, formats)
+    return Narrowed(reference, margin, table, chosen, by_name, reached, made, formats)
 
 
 def _by_name(members: Groups, chosen: Mapping[str, int]) -> dict[str, int]:

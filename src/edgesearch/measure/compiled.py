@@ -5,6 +5,7 @@ every unit of every operation at every step of every window, or the first differ
 """
 
 import ctypes
+import functools
 import shutil
 import subprocess
 import tempfile
@@ -82,22 +83,57 @@ class Variant:
         return _SANITIZERS[0] in self.flags
 
 
-def variants() -> list[Variant]:
-    """Return what this machine can build: gcc, and clang where it is, at -O0 with sanitizers, -O2 and -Os.
+@dataclass(frozen=True)
+class Skipped:
+    """A variant that this machine cannot build, why, and what mends it."""
 
-    Raises:
-        ToolError: no C compiler.
-    """
+    name: str
+    reason: str
+    remedy: str
+
+
+def variants() -> list[Variant]:
+    """Return what this machine can build of gcc and clang, at -O0 with sanitizers, -O2 and -Os."""
+    return [variant for variant in _wanted() if _obstacle(variant) is None]
+
+
+def skipped() -> list[Skipped]:
+    """Return what it cannot build of the compilers that it has."""
+    found = []
+    for variant in _wanted():
+        reason = _obstacle(variant)
+        if reason is not None:
+            compiler = Path(variant.compiler).name
+            what = f"{compiler}'s sanitizer runtime (Debian: libclang-rt-dev)" if variant.sanitized else compiler
+            found.append(Skipped(variant.name, reason, f"install {what}"))
+    return found
+
+
+def _wanted() -> list[Variant]:
     compilers = [found for name in ("gcc", "clang") if (found := shutil.which(name))]
     if not compilers and (found := shutil.which("cc")):
         compilers = [found]
-    if not compilers:
-        raise ToolError("comparing with compiled C needs a C compiler, got none; install gcc")
     return [
         Variant(compiler, flags)
         for compiler in compilers
         for flags in (("-O0", "-g", *_SANITIZERS), ("-O2",), ("-Os",))
     ]
+
+
+@functools.cache
+def _obstacle(variant: Variant) -> str | None:
+    """Build and run next to nothing; return what stands in the way, or None."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, program = Path(folder) / "probe.c", Path(folder) / "probe"
+        source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
+        for command in ([variant.compiler, *variant.flags, str(source), "-o", str(program)], [str(program)]):
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+            except OSError as error:
+                return str(error)
+            if done.returncode:
+                return _first_error(done.stderr) or f"exit code {done.returncode}"
+    return None
 
 
 class Compiled:

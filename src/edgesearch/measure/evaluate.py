@@ -1,36 +1,23 @@
-"""Accuracy, per-class accuracy and confusion matrix of a model on one split."""
+"""What a model answers on one split, and what that is worth."""
 
-from dataclasses import dataclass
-
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassConfusionMatrix
+
+from edgesearch.data.dataset import Ints
+from edgesearch.data.scores import Scores
 
 _ROWS = 1024
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """`confusion[true][predicted]` counts examples; accuracies are fractions, None for a class without examples."""
-
-    accuracy: float
-    per_class: list[float | None]
-    confusion: list[list[int]]
-
-
 @torch.no_grad()
-def evaluate(model: nn.Module, x: Tensor, y: Tensor, classes: int) -> Evaluation:
-    """Return what `model` makes of sequences x (T, N, D) with labels y (N,)."""
+def answers_of(model: nn.Module, x: Tensor) -> Ints:
+    """Return the class (N,) that `model` answers on each of the sequences x (T, N, D)."""
     model.eval()
-    answers = [model(x[:, rows]).argmax(dim=1) for rows in torch.split(torch.arange(len(y)), _ROWS)]
-    return confusion_of(torch.cat(answers), y, classes)
+    found = [model(x[:, rows]).argmax(dim=1) for rows in torch.split(torch.arange(x.size(1)), _ROWS)]
+    return np.asarray(torch.cat(found).cpu().numpy(), np.int64)
 
 
-def confusion_of(answers: Tensor, y: Tensor, classes: int) -> Evaluation:
-    """Return what answers (N,) are worth against labels y (N,)."""
-    found = MulticlassConfusionMatrix(classes).to(y.device)(answers, y)
-    confusion = [[int(count) for count in row] for row in found.tolist()]
-    correct = [row[label] for label, row in enumerate(confusion)]
-    totals = [sum(row) for row in confusion]
-    per_class = [hit / total if total else None for hit, total in zip(correct, totals, strict=True)]
-    return Evaluation(sum(correct) / sum(totals), per_class, confusion)
+def evaluate(model: nn.Module, x: Tensor, y: Tensor, classes: int) -> Scores:
+    """Return what `model` makes of sequences x (T, N, D) with labels y (N,)."""
+    return Scores.of(answers_of(model, x), y.cpu().numpy(), classes)

@@ -6,12 +6,13 @@ row's gradients sum to zero.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.fixed import Arithmetic, Fixed, constant
-from edgesearch.numerics.format import Format, Ints, round_shift
+from edgesearch.numerics.format import Floats, Format, Ints, round_shift
 from edgesearch.numerics.generator import piecewise
 from edgesearch.numerics.root import bare_root
 
@@ -24,9 +25,16 @@ _PLACE = "gradients"
 
 
 def loss_gradient(
-    loss: str, logits: Fixed, y: Ints, scale: float, smoothing: float, to: Format, arithmetic: Arithmetic
+    loss: str,
+    logits: Fixed,
+    y: Ints,
+    scale: float,
+    smoothing: float,
+    to: Format,
+    arithmetic: Arithmetic,
+    weights: Floats | None = None,
 ) -> Fixed:
-    """Return scale * d(sum of the rows' losses) / d(logits).
+    """Return scale * d(sum of the rows' losses) / d(logits), each row times the weight of its class.
 
     Args:
         loss: `cross_entropy`, of the softmax; or `mse`, the mean over classes of the squared distance to 0 and 1.
@@ -36,6 +44,7 @@ def loss_gradient(
         smoothing: share of the target that goes to all classes evenly.
         to: format of the gradient.
         arithmetic: rounds.
+        weights: positive constants (C,) of the classes; None: all 1.
 
     Raises:
         ConfigError: the loss is unknown.
@@ -47,22 +56,31 @@ def loss_gradient(
     right = np.zeros(logits.integers.shape, bool)
     right[np.arange(len(y)), y] = True
     if loss == "mse":
-        share, exponent = constant(2 * scale / classes)
+        share, exponent = _shares(2 * scale / classes, y, weights)
         targets = np.where(right, *logits.format.integers([1 - smoothing + rest, rest]))
         total = (logits.integers - targets) * share
         return arithmetic.store(total, logits.format.fraction + exponent, to, _PLACE)
     powers, halvings = _powers(logits.integers.max(axis=1, keepdims=True) - logits.integers, logits.format.fraction)
     root, k = bare_root(((powers << _GUARD) >> halvings).sum(axis=1, keepdims=True))
-    share, exponent = constant(scale)
+    share, exponent = _shares(scale, y, weights)
     # power / sum = power 2^-halvings * root^2 2^-28 2^-2k * 2^guard
     shift = exponent + 2 * _ROOT + 2 * k + halvings - _GUARD - to.fraction
     total = powers * (root * root) * share
     shares = arithmetic.rounding(total, np.clip(shift, 0, _LARGEST)) << np.maximum(-shift, 0)
     if rest:
-        shares = shares - int(to.integers(scale * rest))
+        own = np.ones(1) if weights is None else weights[y]
+        shares = shares - to.integers(scale * rest * own)[:, None]
     shares[right] = 0
     shares[right] = -shares.sum(axis=1)
     return arithmetic.store(shares, to.fraction, to, _PLACE)
+
+
+def _shares(scale: float, y: Ints, weights: Floats | None) -> tuple[Any, int]:
+    """Return m and e of scale = m 2 ** -e, or m (B, 1) of scale times the weight of each row's class."""
+    if weights is None:
+        return constant(scale)
+    exponent = constant(scale * float(weights.max()))[1]
+    return np.floor(np.ldexp(scale * weights, exponent) + 0.5).astype(np.int64)[y][:, None], exponent
 
 
 def _powers(below: Ints, fraction: int) -> tuple[Ints, Ints]:

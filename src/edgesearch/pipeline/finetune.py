@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edgesearch.config import Config, FinetuneConfig
+from edgesearch.pipeline.doubts import require_c
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
 from edgesearch.pipeline.train import to_all
@@ -30,6 +31,7 @@ def finetune(config: Config) -> Record:
 
     Raises:
         ModelFileError: no finished run there, its data have changed, or a file that is not of its kind.
+        ToolError: export=c, the default, and no compiler here builds the C; everything is written all the same.
     """
     variant = load_variant(config)
     needs_program(variant)
@@ -45,6 +47,7 @@ def finetune(config: Config) -> Record:
     else:
         console.print(f"finished before, nothing to train: {folder.path}")
     console.print(summary(done, str(folder.path)))
+    require_c(config, "c" in done["test_accuracy"])
     return done
 
 

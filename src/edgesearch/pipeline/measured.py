@@ -2,10 +2,10 @@
 
 import platform
 import warnings
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from edgesearch.budget import FLOAT32, Size, edgeml_bytes, model_size, over_budget
@@ -13,20 +13,25 @@ from edgesearch.cells.cell import RNNCell
 from edgesearch.cells.classifier import AnyClassifier, AnySpec, build_classifier
 from edgesearch.cells.conv import ConvClassifier
 from edgesearch.cells.fused import usable
-from edgesearch.compress.channels import Frames, coarse
-from edgesearch.compress.graph import INPUT
 from edgesearch.compress.threshold import nonzeros
 from edgesearch.config import Config, identity
 from edgesearch.data import Dataset
 from edgesearch.data.batches import tensors
-from edgesearch.errors import EdgesearchWarning, ToolError
+from edgesearch.data.dataset import Ints, Split
+from edgesearch.data.scores import Scores, majority_share
+from edgesearch.errors import EdgesearchWarning
 from edgesearch.export.layout import ram_bytes
-from edgesearch.measure import Evaluation, evaluate
-from edgesearch.measure.compiled import variants
-from edgesearch.numerics.format import Format
-from edgesearch.numerics.program import IntegerProgram
+from edgesearch.measure import answers_of
+from edgesearch.pipeline.doubts import doubt_channels, doubt_integers, doubt_majority
 from edgesearch.pipeline.folder import RunFolder
-from edgesearch.pipeline.program import compile_classifier, compiled_accuracy, fake_quant_accuracy, outcome
+from edgesearch.pipeline.program import (
+    Compiled,
+    compared_in_c,
+    compile_classifier,
+    fake_quant_answers,
+    fastest,
+    outcome,
+)
 from edgesearch.report.record import Record
 from edgesearch.training.fit import Fitted
 
@@ -44,18 +49,14 @@ def measured(
     """
     model = build_classifier(spec, config.cell.backend)
     model.load_state_dict(fitted.state_dict)
-    validation, test = _evaluations(model, dataset)
     float32 = model_size(spec, FLOAT32)
-    record = {
+    record: Record = {
         "status": "finished",
         "cell": spec.cell,
         "data": describe(dataset),
         "seed": config.seed,
         "backend": _backend(config, model),
-        "val_accuracy": {"float": validation.accuracy},
-        "test_accuracy": {"float": test.accuracy},
-        "per_class_accuracy": test.per_class,
-        "confusion": test.confusion,
+        "majority_share": majority_share(dataset.test.y),
         "epoch": fitted.epoch,
         "epochs": config.train.epochs,
         "epochs_run": len(fitted.history),
@@ -72,6 +73,8 @@ def measured(
         "overflows": fitted.overflows,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
     }
+    answers = {part: answers_of(model, tensors(dataset, split)[0]) for part, split in _parts(dataset)}
+    shipped = _note(record, "float", answers, dataset)
     if spec.bidirectional:
         warnings.warn(
             "a bidirectional model has no integer program; only its float accuracy is measured",
@@ -79,58 +82,62 @@ def measured(
             stacklevel=2,
         )
     else:
-        program = _add_program(record, config, dataset, model, fitted.formats)
+        compiled = compile_classifier(config, dataset, model, fitted.formats)
+        shipped = _add_program(record, config, dataset, compiled, answers["test"])
         if keep:
-            record["program_sha256"] = folder.save_program(program)
-    return record
+            record["program_sha256"] = folder.save_program(compiled.program)
+    if keep:
+        doubt_majority(shipped, record["majority_share"], dataset.class_names)
+    return record | by_class(shipped)
 
 
-def _add_program(
-    record: Record,
-    config: Config,
-    dataset: Dataset,
-    model: AnyClassifier,
-    formats: dict[str, Format],
-) -> IntegerProgram:
-    """Compile the program and add its accuracies, sizes, formats and saturations."""
-    compiled = compile_classifier(config, dataset, model, formats)
+def _parts(dataset: Dataset) -> tuple[tuple[str, Split], ...]:
+    return ("val", dataset.validation), ("test", dataset.test)
+
+
+def _note(record: Record, level: str, answers: Mapping[str, Ints], dataset: Dataset) -> Scores:
+    """Add the scores of a level's answers to validation and test rows; return those of the test rows."""
+    for part, split in _parts(dataset):
+        scores = Scores.of(answers[part], split.y, dataset.classes)
+        for metric, value in scores.every.items():
+            record.setdefault(f"{part}_{metric}", {})[level] = value
+    return scores
+
+
+def by_class(scores: Scores) -> Record:
+    """Return what a record says of each class: recall (`per_class_accuracy`), precision and the confusion matrix."""
+    return {
+        "per_class_accuracy": scores.recall,
+        "per_class_precision": scores.precision,
+        "confusion": scores.confusion.tolist(),
+    }
+
+
+def _add_program(record: Record, config: Config, dataset: Dataset, compiled: Compiled, floats: Ints) -> Scores:
+    """Add the program's scores, sizes, formats and saturations; return its scores on test rows."""
     program = compiled.program
-    _warn_of_coarse_channels(program, dataset)
-    for name, split in (("val_accuracy", dataset.validation), ("test_accuracy", dataset.test)):
-        found = outcome(program, split)
-        record[name] |= {
-            "fake_quant": fake_quant_accuracy(compiled, split, config.quant.function_error),
-            "integer": float((found.answers == split.y).mean()),
-        }
-    try:
-        fastest = [v for v in variants() if "-O2" in v.flags][:1]
-        record["test_accuracy"]["c"] = compiled_accuracy(program, dataset.test, fastest)[fastest[0].name]
-    except ToolError as error:
-        warnings.warn(f"the program's C was not run: {error}", EdgesearchWarning, stacklevel=2)
+    doubt_channels(program, dataset)
+    found = {part: outcome(program, split) for part, split in _parts(dataset)}
+    error = config.quant.function_error
+    fake = {part: fake_quant_answers(compiled, split, error) for part, split in _parts(dataset)}
+    _note(record, "fake_quant", fake, dataset)
+    shipped = _note(record, "integer", {part: o.answers for part, o in found.items()}, dataset)
+    record["lost"] = doubt_integers(compiled, dataset, floats, found["test"].answers, error)
+    if compared_in_c(program, dataset.test, fastest()):
+        for metric, value in shipped.every.items():
+            record[f"test_{metric}"]["c"] = value
+    else:
+        warnings.warn("no compiler here builds the C, which was not run; install gcc", EdgesearchWarning, stacklevel=3)
     size = {"flash_bytes": program.flash_bytes, "ram_bytes": ram_bytes(program)}
     record |= size | {"macs": program.macs}
     exceeded = over_budget(Size(program.flash_bytes, ram_bytes(program), program.macs), config.budget)
     if exceeded:
-        warnings.warn(f"the program exceeds its budget: {', '.join(exceeded)}", EdgesearchWarning, stacklevel=2)
+        warnings.warn(f"the program exceeds its budget: {', '.join(exceeded)}", EdgesearchWarning, stacklevel=3)
     record["sizes"]["mixed widths" if config.quant.named else f"{config.quant.weight_bits}-bit"] = size
     record["formats"] = {name: str(chosen) for name, chosen in compiled.formats.items()}
     record["encodings"] = {n: c.encoding for n, c in program.constants.items() if c.integers.ndim == 2}
-    record["saturations"] = {name: [int(n) for n in counts] for name, counts in found.saturations.items()}
-    return program
-
-
-def _warn_of_coarse_channels(program: IntegerProgram, dataset: Dataset) -> None:
-    given = program.values[INPUT].format
-    frames = Frames.of(dataset.train.x.reshape(-1, dataset.input_size))
-    for channel in coarse(given, frames, dataset.std.astype(np.float64)):
-        warnings.warn(
-            f"channel {channel} (from 0) has a deviation of {dataset.std[channel]:.3g}, of which {given.bits} bits "
-            f"resolve steps of {2.0 ** -given.channel(channel)[0]:.3g}, as it reaches "
-            f"{max(abs(frames.low[channel]), abs(frames.high[channel])):.3g}; clip it, give its logarithm, or set "
-            "quant.activation_bits=16",
-            EdgesearchWarning,
-            stacklevel=2,
-        )
+    record["saturations"] = {name: [int(n) for n in counts] for name, counts in found["test"].saturations.items()}
+    return shipped
 
 
 def _backend(config: Config, model: AnyClassifier) -> str:
@@ -142,12 +149,6 @@ def _backend(config: Config, model: AnyClassifier) -> str:
     cell = cast(RNNCell, model.rnn.cells[0])
     device = "cuda" if config.train.device != "cpu" and torch.cuda.is_available() else "cpu"
     return "fused" if usable(cell, torch.zeros(1, device=device), config.cell.backend) else "eager"
-
-
-def _evaluations(model: AnyClassifier, dataset: Dataset) -> tuple[Evaluation, Evaluation]:
-    """Evaluate on the validation and on the test rows."""
-    validation = evaluate(model, *tensors(dataset, dataset.validation), dataset.classes)
-    return validation, evaluate(model, *tensors(dataset, dataset.test), dataset.classes)
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def _float_profile(variant: Variant) -> Profile:
 
     size = model_size(variant.spec, FLOAT32)
     layers = [Layer(t.name, 0, t.size, 4 * t.size, 0) for t in variant.spec.tensors() if t.role == "matrix"]
-    test = variant.evaluated(on_test=True).accuracy
-    return Profile("float32", layers, size.macs, variant.spec.parameters, size.flash_bytes, size.ram_bytes, test)
+    test, rows = variant.evaluated(on_test=True).accuracy, len(variant.dataset.test)
+    return Profile("float32", layers, size.macs, variant.spec.parameters, size.flash_bytes, size.ram_bytes, test, rows)
 
 
 def _profile(variant: Variant) -> Profile:
@@ -59,6 +59,7 @@ def _profile(variant: Variant) -> Profile:
         program.flash_bytes,
         ram_bytes(program),
         accuracy,
+        len(test),
     )
 
 

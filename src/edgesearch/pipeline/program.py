@@ -1,5 +1,6 @@
 """From a trained classifier to its integer program, and the accuracy of every level on the way to C."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,16 +16,15 @@ from edgesearch.compress.program import compile_program
 from edgesearch.config import Config
 from edgesearch.data import Dataset
 from edgesearch.data.dataset import Split
-from edgesearch.errors import DifferenceError, ModelFileError
+from edgesearch.errors import ModelFileError
 from edgesearch.export.text import FRONT_END
-from edgesearch.measure.compiled import Variant, compare
+from edgesearch.measure.compiled import Variant, compare, variants
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import Outcome, input_integers, run
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.training.callbacks import calibration_rows
 
 _ROWS = 512  # windows at once
-Accuracies = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,12 @@ def recompiled(program: IntegerProgram, dataset: Dataset, model: AnyClassifier) 
     return Compiled(program, graph, formats)
 
 
-def fake_quant_accuracy(compiled: Compiled, split: Split, function_error: float) -> float:
-    """Return the accuracy of the fake-quantised forward pass on raw rows."""
+def fake_quant_answers(compiled: Compiled, split: Split, function_error: float) -> Ints:
+    """Return the answers (N,) of the fake-quantised forward pass on raw rows."""
     tables = choose_tables(compiled.graph, compiled.formats, function_error)
     executor = Executor(compiled.graph, compiled.formats, tables)
     with torch.no_grad():
-        answers = [executor(x).argmax(dim=1).numpy() for x in _batches(split)]
-    return float((np.concatenate(answers) == split.y).mean())
+        return np.concatenate([executor(x).argmax(dim=1).numpy() for x in _batches(split)])
 
 
 def outcome(program: IntegerProgram, split: Split) -> Outcome:
@@ -87,16 +86,18 @@ def integers(program: IntegerProgram, split: Split) -> Ints:
     return input_integers(program, split.x.transpose(1, 0, 2).astype(np.float64))
 
 
-def compiled_accuracy(program: IntegerProgram, split: Split, variants: list[Variant]) -> Accuracies:
-    """Return the accuracy of each compiled variant on raw rows.
+def compared_in_c(program: IntegerProgram, split: Split, which: Sequence[Variant]) -> list[str]:
+    """Run each compiled variant on raw rows; return their names, all of which answer as the interpreter does.
 
     Raises:
         DifferenceError: one differs from the interpreter in any operation.
     """
-    if not variants:
-        raise DifferenceError("comparing needs at least one compiled variant, got none")
-    answers = compare(program, integers(program, split), variants)
-    return {name: float((found == split.y).mean()) for name, found in answers.items()}
+    return list(compare(program, integers(program, split), which))
+
+
+def fastest() -> list[Variant]:
+    """Return the one variant that is quickest to build and run, none where this machine builds none."""
+    return [variant for variant in variants() if "-O2" in variant.flags][:1]
 
 
 def _batches(split: Split) -> list[Tensor]:

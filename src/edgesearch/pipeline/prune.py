@@ -18,8 +18,8 @@ _MISSES = 10  # units in a row that have to stay, after which the rest is not tr
 def prune(config: Config) -> Record:
     """Remove units of the run that `config.run` names as long as `prune.error_margin` allows; write RUN/pruning.yml.
 
-    Accuracy is that of the float model on validation rows, or of the integer program where `config.quantization` is
-    given.
+    Accuracy, or what else the run's `train.metric` says, is that of the float model on validation rows, or of the
+    integer program where `config.quantization` is given.
 
     Raises:
         ModelFileError: no finished run there.
@@ -43,6 +43,7 @@ def prune(config: Config) -> Record:
         "cell": variant.spec.cell,
         "quantization": config.quantization,
         "error_margin": config.prune.error_margin,
+        "metric": variant.config.train.metric,
         "accuracy_before": before,
         "accuracy": after,
         "parameters_before": variant.spec.parameters,
@@ -82,8 +83,7 @@ def _pruned(variant: Variant, structure: Structure, lowest: float) -> tuple[Stru
 
 
 def _accuracy(variant: Variant) -> float:
-    """Of the program if it is quantised, else of the float model; on validation rows."""
+    """Score of the program if it is quantised, else of the float model; on validation rows."""
     if "quantized" not in variant.label:
-        return variant.evaluated(on_test=False).accuracy
-    validation = variant.dataset.validation
-    return float((outcome(variant.compiled().program, validation).answers == validation.y).mean())
+        return variant.evaluated(on_test=False).score(variant.config.train.metric)
+    return variant.score(outcome(variant.compiled().program, variant.dataset.validation).answers)

@@ -10,7 +10,8 @@ from edgesearch.compress.groups import narrow
 from edgesearch.config import Config
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.program import IntegerProgram
-from edgesearch.pipeline.program import outcome
+from edgesearch.pipeline.doubts import require_c
+from edgesearch.pipeline.program import compared_in_c, fastest, outcome
 from edgesearch.pipeline.variant import QUANTIZATION, load_variant, needs_program
 from edgesearch.report.compression import narrowing
 from edgesearch.report.record import Record, write_text
@@ -22,11 +23,14 @@ _ROWS = 512  # windows at once
 def quantize(config: Config) -> Record:
     """Narrow the run that `config.run` names, pruned where `config.pruning` says so; write RUN/quantization.yml.
 
-    Ranges come from training rows, accuracies from validation rows.
+    Ranges come from training rows, accuracies (or what else the run's `train.metric` says) from validation rows. The C
+    of the narrowed program is compared on these.
 
     Raises:
         ModelFileError: no finished run there.
         ConfigError: a run without an integer program.
+        DifferenceError: the C differs.
+        ToolError: export=c, the default, and no compiler here builds it.
     """
     if config.quantization is not None:
         raise ConfigError("task=quantize makes a quantization, it takes none; leave quantization out")
@@ -38,14 +42,18 @@ def quantize(config: Config) -> Record:
     ranges = observe(graph, torch.split(calibration_rows(dataset, quant), _ROWS, dim=1))
 
     def accuracy(program: IntegerProgram) -> float:
-        return float((outcome(program, dataset.validation).answers == dataset.validation.y).mean())
+        return variant.score(outcome(program, dataset.validation).answers)
 
-    reference = variant.evaluated(on_test=False).accuracy
+    metric = variant.config.train.metric
+    reference = variant.evaluated(on_test=False).score(metric)
     found = narrow(graph, ranges, Widths.of(quant), accuracy, reference, quant.error_margin / 100)
     path = variant.folder.path / QUANTIZATION
-    written = {"cell": variant.spec.cell, "pruning": config.pruning} | found.to_yaml()
+    written = {"cell": variant.spec.cell, "pruning": config.pruning, "metric": metric} | found.to_yaml()
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(written)))
     console = Console()
     console.print(narrowing(written))
     console.print(f"written to {path}", soft_wrap=True)
+    compared = compared_in_c(found.program, dataset.validation, fastest())
+    console.print("".join(f"C, {name}: no difference on the validation rows" for name in compared))
+    require_c(config, bool(compared))
     return variant.record

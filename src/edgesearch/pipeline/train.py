@@ -1,7 +1,6 @@
 """task=train: data, spec, training, measurement, record."""
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -11,8 +10,8 @@ from edgesearch.budget import Widths, model_size, over_budget
 from edgesearch.cells.classifier import AnySpec, classifier_spec
 from edgesearch.config import Config
 from edgesearch.data import Dataset, load_dataset, source_digest
-from edgesearch.data.dataset import long_tails
-from edgesearch.errors import ConfigError, EdgesearchError, EdgesearchWarning
+from edgesearch.errors import ConfigError, EdgesearchError
+from edgesearch.pipeline.doubts import doubt_tails
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
 from edgesearch.report.loggers import open_loggers
@@ -64,7 +63,7 @@ def spec_for(config: Config, dataset: Dataset) -> AnySpec:
 
 def _run(config: Config, dataset: Dataset, spec: AnySpec, folder: RunFolder, content: str | None) -> Record:
     started = time.monotonic()
-    warn_of_tails(dataset)
+    doubt_tails(dataset)
     loggers = open_loggers(config, folder.path)
     folder.write_config(config)
     record: Record | None = None
@@ -83,18 +82,6 @@ def _run(config: Config, dataset: Dataset, spec: AnySpec, folder: RunFolder, con
         for logger in loggers:
             logger.finish(record)
     return record
-
-
-def warn_of_tails(dataset: Dataset) -> None:
-    """Name the channels that a few values rule."""
-    for channel, (deviation, within) in long_tails(dataset.train.x).items():
-        warnings.warn(
-            f"channel {channel} (from 0) of data={dataset.name} has a deviation of {deviation:.3g}, but half of its "
-            f"values lie within +-{within:.3g}: an error value or a long tail; take such values "
-            "out, clip them, or give their logarithm",
-            EdgesearchWarning,
-            stacklevel=2,
-        )
 
 
 class Listener(Protocol):

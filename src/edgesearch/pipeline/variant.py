@@ -13,8 +13,10 @@ from edgesearch.compress.structure import HIDDEN, Structure, pruned_spec, pruned
 from edgesearch.config import Config
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.data.batches import tensors
+from edgesearch.data.dataset import Ints
+from edgesearch.data.scores import Scores
 from edgesearch.errors import ConfigError, ModelFileError
-from edgesearch.measure import Evaluation, evaluate
+from edgesearch.measure import evaluate
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.program import Compiled, compile_classifier, recompiled
 from edgesearch.pipeline.show import finished_run
@@ -56,10 +58,19 @@ class Variant:
             return recompiled(self.folder.program(), self.dataset, self.model())
         return compile_classifier(self.config, self.dataset, self.model())
 
-    def evaluated(self, *, on_test: bool) -> Evaluation:
+    def evaluated(self, *, on_test: bool) -> Scores:
         """Return what the float model makes of validation or test rows."""
         split = self.dataset.test if on_test else self.dataset.validation
         return evaluate(self.model(), *tensors(self.dataset, split), self.dataset.classes)
+
+    def inputs(self, *, on_test: bool) -> Tensor:
+        """Return the normalised validation or test rows (T, N, D)."""
+        return tensors(self.dataset, self.dataset.test if on_test else self.dataset.validation)[0]
+
+    def score(self, answers: Ints) -> float:
+        """Return what answers (N,) to the validation rows are worth by the run's metric."""
+        split = self.dataset.validation
+        return Scores.of(answers, split.y, self.dataset.classes).score(self.config.train.metric)
 
 
 def load_variant(config: Config, *, quantization: bool = True, pruning: bool = True) -> Variant:

@@ -37,7 +37,7 @@ _COLOURS = 6
 
 
 def pareto(view: StudyView) -> str:
-    """Validation accuracy against flash: every program, the front, and the front's test accuracy."""
+    """Validation score against flash: every program, the front, and the front's test accuracy."""
     fitting = [program for program in view.programs if program.fits]
     if not fitting:
         return "<p>No program fits the budget.</p>"
@@ -46,30 +46,30 @@ def pareto(view: StudyView) -> str:
     limit = view.limits.get("flash_bytes")
     near = limit if limit and limit < 2 * max(p.flash_bytes for p in fitting) else None
     x = horizontal([*(p.flash_bytes for p in fitting), *([near] if near else [])], log=True)
-    accuracies = [p.val_accuracy for p in fitting] + [r["test_accuracy"]["integer"] for r in tested]
-    y = _zoomed(accuracies, [p.val_accuracy for p in line_of])
-    shown = [p for p in fitting if 100 * p.val_accuracy >= y.low]
-    parts = [axes(x, y, "bytes of flash", "accuracy, %")]
+    accuracies = [p.score for p in fitting] + [_tested(view, r) for r in tested]
+    y = _zoomed(accuracies, [p.score for p in line_of])
+    shown = [p for p in fitting if 100 * p.score >= y.low]
+    parts = [axes(x, y, "bytes of flash", f"{view.words}, %")]
     parts += [_program(p, x, y, r=2.5, class_="other") for p in shown]
     if near:
         parts.append(tag("line", x1=x(near), x2=x(near), y1=TOP, y2=HEIGHT - BOTTOM, class_="limit"))
-    parts.append(line([(x(p.flash_bytes), y(100 * p.val_accuracy)) for p in line_of if p in shown], class_="front"))
+    parts.append(line([(x(p.flash_bytes), y(100 * p.score)) for p in line_of if p in shown], class_="front"))
     parts += [_program(p, x, y, r=4, class_="best") for p in line_of if p in shown]
     parts += [
         dot(
             x(r["flash_bytes"]),
-            y(100 * r["test_accuracy"]["integer"]),
-            f"trial {r['trial']}: {100 * r['test_accuracy']['integer']:.2f} % on test data, {r['flash_bytes']:,} bytes",
+            y(100 * _tested(view, r)),
+            f"trial {r['trial']}: {100 * _tested(view, r):.2f} % on test data, {r['flash_bytes']:,} bytes",
             r=4,
             class_="tested",
         )
         for r in tested
-        if 100 * r["test_accuracy"]["integer"] >= y.low
+        if 100 * _tested(view, r) >= y.low
     ]
     words = [("best", "front, validation"), ("tested", "front and best, test"), ("other", "other programs")]
     hidden = len(fitting) - len(shown)
-    note = f"<p class='note'>{hidden} programs of lower accuracy are not shown.</p>" if hidden else ""
-    return chart("".join(parts), "accuracy against flash") + legend(words) + note
+    note = f"<p class='note'>{hidden} programs of lower {view.words} are not shown.</p>" if hidden else ""
+    return chart("".join(parts), f"{view.words} against flash") + legend(words) + note
 
 
 def by_width(view: StudyView) -> str:
@@ -80,16 +80,16 @@ def by_width(view: StudyView) -> str:
     widths = sorted({p.weight_bits for p in fitting})
     fronts = {bits: front([p for p in fitting if p.weight_bits == bits]) for bits in widths}
     x = horizontal([p.flash_bytes for p in fitting], log=True)
-    reached = [found[-1].val_accuracy for found in fronts.values()]
-    y = _zoomed([p.val_accuracy for found in fronts.values() for p in found], reached)
-    parts = [axes(x, y, "bytes of flash", "validation accuracy, %")]
+    reached = [found[-1].score for found in fronts.values()]
+    y = _zoomed([p.score for found in fronts.values() for p in found], reached)
+    parts = [axes(x, y, "bytes of flash", f"validation {view.words}, %")]
     for index, found in enumerate(fronts.values()):
         colour = f"c{index % _COLOURS}"
-        shown = [p for p in found if 100 * p.val_accuracy >= y.low]
-        parts.append(line([(x(p.flash_bytes), y(100 * p.val_accuracy)) for p in shown], class_=f"line {colour}"))
+        shown = [p for p in found if 100 * p.score >= y.low]
+        parts.append(line([(x(p.flash_bytes), y(100 * p.score)) for p in shown], class_=f"line {colour}"))
         parts += [_program(p, x, y, r=3.5, class_=colour) for p in shown]
     words = [(f"c{index % _COLOURS}", f"{bits}-bit weights") for index, bits in enumerate(widths)]
-    return chart("".join(parts), "accuracy against flash for each bit width") + legend(words)
+    return chart("".join(parts), f"{view.words} against flash for each bit width") + legend(words)
 
 
 def parallel(view: StudyView) -> str:
@@ -102,7 +102,7 @@ def parallel(view: StudyView) -> str:
     columns |= {
         "weight bits": [p.weight_bits for p in best],
         "flash, bytes": [p.flash_bytes for p in best],
-        "accuracy, %": [round(100 * p.val_accuracy, 2) for p in best],
+        f"{view.words}, %": [round(100 * p.score, 2) for p in best],
     }
     width = 40 + _AXIS * len(columns)
     places: list[list[float]] = []
@@ -133,7 +133,7 @@ def curves(view: StudyView) -> str:
     top = 100 * max(accuracy for t in chosen for _, accuracy, _ in t.curve)
     lowest = 100 * min(accuracy for t in chosen for _, accuracy, _ in t.curve)
     y = vertical([top, max(lowest, top - _REACH)])
-    parts = [axes(x, y, "epoch", "validation accuracy, %")]
+    parts = [axes(x, y, "epoch", f"validation {view.words}, %")]
     seen = set()
     for trial in chosen:
         for phase, points in _segments(trial):
@@ -162,11 +162,16 @@ def confusion(record: Record) -> str:
 
 
 def _program(program: ProgramView, x: Scale, y: Scale, **attributes: object) -> str:
-    return dot(x(program.flash_bytes), y(100 * program.val_accuracy), program.label, **attributes)
+    return dot(x(program.flash_bytes), y(100 * program.score), program.label, **attributes)
+
+
+def _tested(view: StudyView, record: Record) -> float:
+    found: float = record[f"test_{view.metric}"]["integer"]
+    return found
 
 
 def _accuracy(trial: TrialView) -> float:
-    return trial.best.val_accuracy if trial.best is not None else 0.0
+    return trial.best.score if trial.best is not None else 0.0
 
 
 def _zoomed(values: Sequence[float], important: Sequence[float]) -> Scale:

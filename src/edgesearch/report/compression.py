@@ -7,6 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from edgesearch.report.record import Record
+from edgesearch.report.shares import percent, percent_within
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a model costs in all, and its accuracy on test data."""
+    """What a model costs in all, and its accuracy on so many rows of test data."""
 
     label: str
     layers: list[Layer]
@@ -31,6 +32,7 @@ class Profile:
     flash_bytes: int
     ram_bytes: int
     accuracy: float
+    rows: int
 
 
 def narrowing(found: Record) -> Table:
@@ -73,7 +75,7 @@ def profiles(found: Sequence[Profile]) -> list[Table]:
             f"{profile.parameters:,}",
             f"{profile.flash_bytes:,} B",
             f"{profile.ram_bytes:,} B",
-            f"{100 * profile.accuracy:.2f} %",
+            percent_within(profile.accuracy, profile.rows),
         )
     last = found[-1]
     layers = _table(f"by layer: {last.label}", ["weights", "MACs", "parameters", "weight bytes", "activation bytes"])
@@ -83,12 +85,17 @@ def profiles(found: Sequence[Profile]) -> list[Table]:
     return [totals, layers]
 
 
-def metrics(label: str, accuracies: dict[str, float], flash: int, ram: int) -> Table:
-    """Return the table of a measured variant: its accuracy at every level, flash and RAM."""
-    table = _table(label, ["test accuracy", ""])
-    for level, accuracy in accuracies.items():
-        table.add_row(level, f"{100 * accuracy:.2f} %")
-    table.add_row("flash / RAM", f"{flash:,} / {ram:,} bytes")
+def metrics(label: str, record: Record, flash: int, ram: int) -> Table:
+    """Return the table of a measured variant: its scores at every level, flash and RAM."""
+    table = _table(label, ["", "test accuracy", "balanced accuracy", "macro F1"])
+    for level, accuracy in record["test_accuracy"].items():
+        others = (record[f"test_{metric}"][level] for metric in ("balanced_accuracy", "macro_f1"))
+        within = percent_within(accuracy, record["data"]["rows"]["test"])
+        table.add_row(level, within, *(percent(value) for value in others))
+    table.add_row("most common class's share", percent(record["majority_share"]), "", "")
+    for name in record["variants"]:
+        table.add_row(f"C, {name}", "no difference", "", "")
+    table.add_row("flash / RAM", f"{flash:,} / {ram:,} bytes", "", "")
     return table
 
 

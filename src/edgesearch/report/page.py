@@ -6,7 +6,8 @@ from pathlib import Path
 
 from edgesearch.report import charts
 from edgesearch.report.record import Record, write_text
-from edgesearch.report.study import StudyView
+from edgesearch.report.shares import percent, percent_within
+from edgesearch.report.study import RULE, StudyView
 from edgesearch.report.tables import with_best
 
 _KINDS = ("trained", "pruned", "failed", "infeasible", "repeated", "running")
@@ -25,7 +26,11 @@ def page(view: StudyView) -> str:
     best = view.summary["best"] if view.summary else None
     sections = [
         _head(view, best),
-        _section("Accuracy against flash", charts.pareto(view), "Every program within the budget, on validation data."),
+        _section(
+            f"{view.words.capitalize()} against flash",
+            charts.pareto(view),
+            "Every program within the budget, on validation data.",
+        ),
         _section("For every bit width", charts.by_width(view), "The best programs of each width of weights."),
         _section(
             "What was tried",
@@ -84,7 +89,8 @@ def _best(best: Record | None) -> str:
     if best is None:
         return "<p>No program has been tested: the search has not ended, or nothing fits.</p>"
     return (
-        f'<p class="best"><b>{100 * best["test_accuracy"]["integer"]:.2f} %</b> on test data as integers, '
+        f'<p class="best"><b>{percent_within(best["test_accuracy"]["integer"], best["data"]["rows"]["test"])}</b> on '
+        "test data as integers, "
         f"<b>{best['flash_bytes']:,}</b> bytes of flash, <b>{best['ram_bytes']:,}</b> bytes of RAM, "
         f"<b>{best['macs']:,}</b> multiply-accumulates</p>"
     )
@@ -101,8 +107,8 @@ def _programs(view: StudyView) -> str:
             f"{record['flash_bytes']:,}",
             f"{record['ram_bytes']:,}",
             f"{record['macs']:,}",
-            f"{100 * record['val_accuracy']['integer']:.2f}",
-            f"{100 * record['test_accuracy']['integer']:.2f}",
+            percent(record[f"val_{view.metric}"]["integer"]),
+            percent_within(record["test_accuracy"]["integer"], record["data"]["rows"]["test"]),
             f"{record['weight_bits']}, {record['activation_bits']}",
             f"{record['trial']}{tuned}",
         )
@@ -110,8 +116,8 @@ def _programs(view: StudyView) -> str:
         rows.append(
             f"<tr{marked}>{values}</tr><tr{marked}><td class='command' colspan={len(cells)}>{commands}</td></tr>"
         )
-    head = ("flash", "RAM", "MACs", "validation, %", "test, %", "bits", "trial")
-    return f'<div class="wide">{_table(head, rows)}</div>'
+    head = ("flash", "RAM", "MACs", f"validation {view.words}", "test accuracy, 95 % interval", "bits", "trial")
+    return f'<p class="note">{escape(RULE)}.</p><div class="wide">{_table(head, rows)}</div>'
 
 
 def _formats(record: Record) -> str:

@@ -30,6 +30,11 @@ def write_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def metric_of(record: Record) -> str:
+    """Return the metric that decided on validation data; version 0.1 knew the accuracy alone."""
+    return str(record["config"]["train"].get("metric", "accuracy"))
+
+
 def read_record(folder: Path) -> Record | None:
     """Return the record of a run folder, or None where there is none yet.
 

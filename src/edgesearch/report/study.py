@@ -6,12 +6,19 @@ from typing import Any, Protocol, TypeVar
 
 from edgesearch.report.record import Record
 
+RULE = (
+    "best: of the programs that no other one beats in both flash and validation score, and that are within one "
+    "standard error of the best score, the one of least validation loss; of equals the smaller"
+)
 Curve = tuple[tuple[str, float, float], ...]
 
 
 @dataclass(frozen=True)
 class ProgramView:
-    """An integer program of a trial, measured on validation data; `fits` the budget or not."""
+    """An integer program of a trial, measured on validation data; `fits` the budget or not.
+
+    `val_score` is its value by `train.metric`, None where that is the accuracy.
+    """
 
     trial: int
     weight_bits: int
@@ -23,13 +30,19 @@ class ProgramView:
     val_loss: float
     tuned: bool
     fits: bool
+    val_score: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What it is chosen by."""
+        return self.val_accuracy if self.val_score is None else self.val_score
 
     @property
     def label(self) -> str:
         """What a reader is told of it."""
         tuned = ", fine-tuned" if self.tuned else ""
         return (
-            f"trial {self.trial}: {100 * self.val_accuracy:.2f} %, {self.flash_bytes:,} bytes, "
+            f"trial {self.trial}: {100 * self.score:.2f} %, {self.flash_bytes:,} bytes, "
             f"{self.weight_bits}-bit weights, {self.activation_bits}-bit activations{tuned}"
         )
 
@@ -53,19 +66,31 @@ class TrialView:
     def best(self) -> ProgramView | None:
         """The most accurate program that fits."""
         fitting = [program for program in self.programs if program.fits]
-        return max(fitting, key=lambda p: (p.val_accuracy, -p.flash_bytes), default=None)
+        return max(fitting, key=lambda p: (p.score, -p.flash_bytes), default=None)
 
 
 @dataclass(frozen=True)
 class StudyView:
-    """A study with its budget (what the model may take of each limit), its trials, and study.json once it has ended."""
+    """A study as its reports need it.
+
+    Attributes:
+        limits: what the model may take of each limit of the budget.
+        metric: what programs are chosen by.
+        summary: study.json, once the search has ended.
+    """
 
     name: str
     objective: str
     about: str
     limits: dict[str, int]
+    metric: str
     trials: tuple[TrialView, ...]
     summary: Record | None
+
+    @property
+    def words(self) -> str:
+        """The metric, for people."""
+        return in_words(self.metric)
 
     @property
     def programs(self) -> list[ProgramView]:
@@ -80,6 +105,11 @@ class StudyView:
         return found
 
 
+def in_words(metric: str) -> str:
+    """Return the name of a metric for people."""
+    return metric.replace("_", " ").replace("f1", "F1")
+
+
 class Placed(Protocol):
     """What has a place in the trade-off."""
 
@@ -92,17 +122,17 @@ class Placed(Protocol):
         """RAM."""
 
     @property
-    def val_accuracy(self) -> float:
-        """Accuracy on validation data."""
+    def score(self) -> float:
+        """What it is worth on validation data."""
 
 
 P = TypeVar("P", bound=Placed)
 
 
 def front(programs: Iterable[P]) -> list[P]:
-    """Return the programs that no other one beats in flash and accuracy, by growing flash."""
+    """Return the programs that no other one beats in flash and score, by growing flash; of equals the smaller."""
     best: list[P] = []
-    for program in sorted(programs, key=lambda p: (p.flash_bytes, -p.val_accuracy, p.ram_bytes)):
-        if not best or program.val_accuracy > best[-1].val_accuracy:
+    for program in sorted(programs, key=lambda p: (p.flash_bytes, -p.score, p.ram_bytes)):
+        if not best or program.score > best[-1].score:
             best.append(program)
     return best

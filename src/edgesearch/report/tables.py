@@ -5,20 +5,30 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from edgesearch.report.record import Record
+from edgesearch.report.record import Record, metric_of
+from edgesearch.report.shares import percent, percent_within
+from edgesearch.report.study import RULE, in_words
 
 
 def summary(record: Record, folder: str) -> Table:
-    """Return the table printed at the end of a run: accuracies, counts, sizes and the folder."""
+    """Return the table printed at the end of a run: scores, counts, sizes and the folder.
+
+    Test accuracies carry their 95 % interval.
+    """
     table = Table(title=_title(record), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right", overflow="fold")
+    rows = record["data"]["rows"]
     for level, value in record.get("before", {}).get("test_accuracy", {}).items():
-        table.add_row(f"test accuracy ({level}), before", _percent(value))
+        table.add_row(f"test accuracy ({level}), before", percent_within(value, rows["test"]))
     for level, value in record["test_accuracy"].items():
-        table.add_row(f"test accuracy ({level})", _percent(value))
+        table.add_row(f"test accuracy ({level})", percent_within(value, rows["test"]))
+    for words, value in _beside_accuracy(record):
+        table.add_row(words, percent(value))
+    if record.get("lost"):
+        table.add_row("integers lose", _lost(record["lost"]))
     for level, value in record["val_accuracy"].items():
-        table.add_row(f"validation accuracy ({level})", _percent(value))
+        table.add_row(f"validation accuracy ({level})", percent(value))
     table.add_row("chosen epoch, from 0", f"{record['epoch']} of {record['epochs']}")
     table.add_row("non-zeros / parameters", f"{record['nonzeros']} / {record['parameters']}")
     for label, size in record["sizes"].items():
@@ -27,12 +37,27 @@ def summary(record: Record, folder: str) -> Table:
     table.add_row("MACs per inference", f"{record['macs']:,}")
     if record.get("overflows") is not None:
         table.add_row("results saturated in training", _counts(record["overflows"]))
-    for name in record.get("variants", {}):
+    for name in record.get("variants", []):
         table.add_row(f"C, {name}", "no difference")
     if "formats" in record:
         table.add_row("program, C code", "program.npz, export/c")
     table.add_row("folder", folder)
     return table
+
+
+def _beside_accuracy(record: Record) -> list[tuple[str, float]]:
+    """What one accuracy hides: of the last level, which is what ships; nothing for a record of version 0.1."""
+    found = [
+        (f"test {in_words(metric)}", list(record[f"test_{metric}"].values())[-1])
+        for metric in ("balanced_accuracy", "macro_f1")
+        if f"test_{metric}" in record
+    ]
+    return [*found, *([("most common class's share", record["majority_share"])] if "majority_share" in record else [])]
+
+
+def _lost(lost: Record) -> str:
+    points = f"{lost['points']:.2f} points, {lost['explained']:.2f} explained by the test rows"
+    return f"{points}; most by {lost['kind']} of {lost['value']}; try {lost['try']}"
 
 
 def _counts(overflows: dict[str, int]) -> str:
@@ -57,8 +82,8 @@ def comparison(points: Sequence[tuple[list[str], Record]]) -> Table:
         integer = list(record["sizes"].values())[-1]
         table.add_row(
             " ".join(_short(override) for override in overrides if override not in shared),
-            _percent(list(record["test_accuracy"].values())[-1]),
-            _percent(list(record["val_accuracy"].values())[-1]),
+            percent(list(record["test_accuracy"].values())[-1]),
+            percent(list(record["val_accuracy"].values())[-1]),
             str(record["nonzeros"]),
             f"{integer['flash_bytes']:,} B",
             record["config_hash"],
@@ -72,20 +97,16 @@ def _short(override: str) -> str:
 
 
 def confusion(record: Record) -> Table:
-    """Return the confusion matrix of a record's test split with the accuracy of each class."""
+    """Return the confusion matrix of a record's test split with recall and precision of each class."""
     names = record["data"]["class_names"]
     table = Table(title="confusion matrix: rows are true classes, columns predictions", title_justify="left")
     table.add_column("true", style="bold")
-    for name in names:
+    for name in (*names, "recall", "precision"):
         table.add_column(name, justify="right")
-    table.add_column("accuracy", justify="right")
-    for name, row, accuracy in zip(names, record["confusion"], record["per_class_accuracy"], strict=True):
-        table.add_row(name, *(str(count) if count else "." for count in row), _percent(accuracy))
+    shares = zip(record["per_class_accuracy"], record["per_class_precision"], strict=True)
+    for name, row, (recall, precision) in zip(names, record["confusion"], shares, strict=True):
+        table.add_row(name, *(str(count) if count else "." for count in row), percent(recall), percent(precision))
     return table
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"
 
 
 def with_best(summary: Record) -> list[Record]:
@@ -95,10 +116,20 @@ def with_best(summary: Record) -> list[Record]:
 
 
 def study_summary(summary: Record) -> Table:
-    """Return the table printed at the end of a search: the front, the best program marked, and how the trials ended."""
+    """Return the table printed at the end of a search: the front, the best program marked, and how the trials ended.
+
+    Its caption says by what rule the best was chosen.
+    """
     kinds = ("trained", "pruned", "failed", "infeasible", "repeated")
     counts = ", ".join(f"{summary[kind]} {kind}" for kind in kinds if summary[kind] or kind == "trained")
-    table = Table(title=f"{summary['study']}: {counts}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"{summary['study']}: {counts}",
+        caption=RULE,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for name in ("flash", "RAM", "MACs", "validation", "test", "bits", "trial", ""):
         table.add_column(name, justify="left" if not name else "right")
     for record in sorted(with_best(summary), key=lambda record: int(record["flash_bytes"])):
@@ -106,8 +137,8 @@ def study_summary(summary: Record) -> Table:
             f"{record['flash_bytes']:,} B",
             f"{record['ram_bytes']:,} B",
             f"{record['macs']:,}",
-            _percent(record["val_accuracy"]["integer"]),
-            _percent(record["test_accuracy"]["integer"]),
+            percent(record[f"val_{metric_of(record)}"]["integer"]),
+            percent_within(record["test_accuracy"]["integer"], record["data"]["rows"]["test"]),
             f"{record['weight_bits']}, {record['activation_bits']}",
             f"{record['trial']}{', tuned' if record['tuned'] else ''}",
             "best" if record["folder"] == summary["best"]["folder"] else "",

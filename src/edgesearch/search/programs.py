@@ -17,10 +17,12 @@ from edgesearch.compress.calibrate import choose_formats, observe
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.program import compile_program
 from edgesearch.config import BudgetConfig
+from edgesearch.data.scores import Scores
 from edgesearch.export.layout import ram_bytes
 from edgesearch.numerics.format import Format
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.pipeline.program import compile_classifier, outcome
+from edgesearch.report.study import front
 from edgesearch.search.configurations import Proposal
 from edgesearch.training.callbacks import calibration_rows
 
@@ -29,7 +31,10 @@ _ROWS = 512  # windows at once
 
 @dataclass(frozen=True)
 class Point:
-    """An integer program of a trained model: bit widths, what it costs, accuracy and loss on validation data."""
+    """An integer program of a trained model: bit widths, what it costs, accuracy and loss on validation data.
+
+    `val_score` is its value by `train.metric`, None where that is the accuracy.
+    """
 
     weight_bits: int
     activation_bits: int
@@ -39,6 +44,12 @@ class Point:
     val_accuracy: float
     val_loss: float
     tuned: bool = False
+    val_score: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What it is chosen by."""
+        return self.val_accuracy if self.val_score is None else self.val_score
 
     @property
     def size(self) -> Size:
@@ -51,7 +62,10 @@ class Point:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        found = asdict(self)
+        if self.val_score is None:
+            del found["val_score"]
+        return found
 
 
 def points(proposal: Proposal, weights: dict[str, Tensor], widths: Sequence[tuple[int, int]]) -> list[Point]:
@@ -83,6 +97,7 @@ def _point(
 ) -> Point:
     validation = proposal.dataset.validation
     found = outcome(program, validation)
+    scores, metric = Scores.of(found.answers, validation.y, proposal.dataset.classes), proposal.config.train.metric
     logits = torch.from_numpy(program.format(program.logits).numbers(found.logits))
     return Point(
         weight_bits=weight_bits,
@@ -90,9 +105,10 @@ def _point(
         flash_bytes=program.flash_bytes,
         ram_bytes=ram_bytes(program),
         macs=program.macs,
-        val_accuracy=float((found.answers == validation.y).mean()),
+        val_accuracy=scores.accuracy,
         val_loss=round(float(cross_entropy(logits, torch.from_numpy(validation.y))), 5),
         tuned=tuned,
+        val_score=None if metric == "accuracy" else scores.score(metric),
     )
 
 
@@ -119,10 +135,10 @@ def representative(own: Sequence[Point], others: Sequence[Point], least: float) 
     Where none adds anything it is the one that is worth most alone.
     """
     limit = 2 * max(point.flash_bytes for point in (*own, *others))
-    known = [(point.flash_bytes, point.val_accuracy) for point in others]
+    known = [(point.flash_bytes, point.score) for point in others]
 
     def worth(point: Point) -> tuple[float, float]:
-        pair = (point.flash_bytes, point.val_accuracy)
+        pair = (point.flash_bytes, point.score)
         return hypervolume([*known, pair], limit, least), hypervolume([pair], limit, least)
 
     return max(own, key=worth)
@@ -130,21 +146,22 @@ def representative(own: Sequence[Point], others: Sequence[Point], least: float) 
 
 def most_accurate(found: Sequence[Point]) -> Point:
     """Return the most accurate point, of equals that of least loss."""
-    return max(found, key=lambda point: (point.val_accuracy, -point.val_loss, -point.flash_bytes))
+    return max(found, key=lambda point: (point.score, -point.val_loss, -point.flash_bytes))
 
 
 def chosen(found: Sequence[Point], rows: int) -> Point:
-    """Return the point to trust: of those within one standard error of the highest accuracy, that of least loss.
+    """Return the point to trust: of the front within one standard error of the best score, that of least loss.
 
-    The highest of many accuracies on the same rows is in part luck; the loss sees more of a row than right or wrong.
+    The highest of many scores on the same rows is in part luck; the loss sees more of a row than right or wrong. What
+    another point beats in both flash and score is never chosen, and of equals the smaller is.
 
     Args:
         found: the programs to choose from.
         rows: of validation data.
     """
-    best = most_accurate(found).val_accuracy
+    best = most_accurate(found).score
     error = math.sqrt(best * (1 - best) / rows)
-    return min((p for p in found if p.val_accuracy >= best - error), key=lambda p: (p.val_loss, p.flash_bytes))
+    return min((p for p in front(found) if p.score >= best - error), key=lambda p: (p.val_loss, p.flash_bytes))
 
 
 def chance(classes: int) -> float:

@@ -53,6 +53,7 @@ def study_view(ledger: Ledger, tunings: list[Tuned], summary: Record | None) -> 
         objective=str(definition["search.objective"]),
         about=f"{definition['data.name']}, {definition.get('cell.name', 'several cells')}",
         limits=_limits(budget),
+        metric=str(definition.get("train.metric", "accuracy")),
         trials=tuple(
             _trial(t, tuned.get(t.number, []), budget) for t in ledger.trials() if _kind(t) not in ("", "surplus")
         ),

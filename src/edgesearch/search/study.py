@@ -203,7 +203,7 @@ class Study:
     def complete(self, claim: Claim, result: Trained, weights: dict[str, Tensor]) -> bool:
         """Keep a result; return False if the trial was given to another process meanwhile."""
         point = self.stands_for(result)
-        values = [point.val_accuracy, float(point.flash_bytes)][: len(self.ledger.study.directions)]
+        values = [point.score, float(point.flash_bytes)][: len(self.ledger.study.directions)]
         attributes = {
             RESULT: result.to_json(),
             KIND: "trained",
@@ -334,7 +334,7 @@ class Study:
     def _tell_unusable(self, trial: Trial, kind: str, reason: str, flash: int | None, limits: dict[str, float]) -> None:
         """Tell the sampler a constraint that is not met, with the worst accuracy seen, which misleads no model."""
         results = self.trained()
-        worst = min((max(p.val_accuracy for p in t.points) for t in results), default=self._chance)
+        worst = min((max(p.score for p in t.points) for t in results), default=self._chance)
         largest = max((p.flash_bytes for t in results for p in t.points), default=1)
         values = [worst, float(flash or largest)]
         trial.set_user_attr(KIND, kind)

@@ -14,7 +14,7 @@ from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.pipeline.export import export
 from edgesearch.pipeline.tasks import limit_threads
 from edgesearch.report.page import write_page
-from edgesearch.report.record import Record
+from edgesearch.report.record import Record, metric_of
 from edgesearch.report.search_progress import SearchProgress
 from edgesearch.report.tables import study_summary, with_best
 from edgesearch.search.chosen import finish, read_summary
@@ -121,11 +121,16 @@ def picked(summary: dict[str, Any], pick: str) -> Record:
     """
     if pick == "best":
         return dict(summary["best"])
-    small = [record for record in with_best(summary) if record["flash_bytes"] <= int(pick)]
+    small: list[Record] = [record for record in with_best(summary) if record["flash_bytes"] <= int(pick)]
     if not small:
         least = min(record["flash_bytes"] for record in summary["front"])
         raise ConfigError(f"pick must be at least the smallest program's {least} bytes, got {pick}; set pick={least}")
-    return dict(max(small, key=lambda record: record["val_accuracy"]["integer"]))
+    small.sort(key=_worth)
+    return dict(small[-1])
+
+
+def _worth(record: Record) -> tuple[float, int]:
+    return record[f"val_{metric_of(record)}"]["integer"], -record["flash_bytes"]
 
 
 def study_folder(config: Config, name: str) -> Path:
@@ -171,6 +176,6 @@ def _train(study: Study, folder: Path, progress: SearchProgress, limit: Limit) -
 
 
 def _show(study: Study, progress: SearchProgress) -> None:
-    best = max((p.val_accuracy for _, p in study.fitting()), default=None)
+    best = max((p.score for _, p in study.fitting()), default=None)
     counts = study.counts()
     progress.study(counts.done, best, counts.infeasible, counts.pruned)

@@ -29,9 +29,9 @@ class Trained:
         params: what the sampler drew.
         identity: of the training; two trials that mean the same have the same.
         points: its integer programs.
-        float_accuracy: on validation data.
+        float_accuracy: the float model's score on validation data, by `train.metric`.
         epoch: the chosen one, from 0.
-        curve: of each epoch the phase, the validation accuracy and the training loss.
+        curve: of each epoch the phase, the validation score and the training loss.
         seconds: training and measuring.
         formats: of values and constants, if it was trained in the program's numbers.
         overflows: of a training in fixed point, how many results were saturated, by place.
@@ -63,10 +63,11 @@ class Trained:
         return cls(number=trial.number, params=dict(trial.params), **found)
 
 
-def curve(history: Sequence[Row]) -> tuple[tuple[str, float, float], ...]:
+def curve(history: Sequence[Row], metric: str) -> tuple[tuple[str, float, float], ...]:
     """Return what is kept of a history, to five digits."""
     return tuple(
-        (str(row["phase"]), round(float(row["val_accuracy"]), 5), round(float(row["train_loss"]), 5)) for row in history
+        (str(row["phase"]), round(float(row[f"val_{metric}"]), 5), round(float(row["train_loss"]), 5))
+        for row in history
     )
 
 

@@ -111,7 +111,7 @@ def _train(
         listener(row)
         limit(row)
         if rungs is not None:
-            rungs.epoch(str(row["phase"]), float(row["val_accuracy"]))
+            rungs.epoch(str(row["phase"]), float(row[f"val_{proposal.config.train.metric}"]))
 
     try:
         fitted = fit(proposal.config, proposal.dataset, proposal.spec, run.checkpoints / "last.ckpt", on_epoch)
@@ -123,7 +123,7 @@ def _train(
             points=tuple(found),
             float_accuracy=_float_accuracy(proposal, fitted),
             epoch=fitted.epoch,
-            curve=curve(fitted.history),
+            curve=curve(fitted.history, proposal.config.train.metric),
             seconds=round(fitted.seconds_before + time.monotonic() - started, 3),
             formats={name: str(chosen) for name, chosen in fitted.formats.items()},
             overflows=fitted.overflows,
@@ -149,7 +149,8 @@ def _float_accuracy(proposal: Proposal, fitted: Fitted) -> float:
     model = build_classifier(proposal.spec, proposal.config.cell.backend)
     model.load_state_dict(fitted.state_dict)
     dataset = proposal.dataset
-    return evaluate(model, *tensors(dataset, dataset.validation), dataset.classes).accuracy
+    scores = evaluate(model, *tensors(dataset, dataset.validation), dataset.classes)
+    return scores.score(proposal.config.train.metric)
 
 
 def phase_lengths(config: Config) -> dict[str, float]:

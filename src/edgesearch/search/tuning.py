@@ -46,7 +46,7 @@ class Candidate:
     def promise(self) -> float:
         """The accuracy that is to be expected of fine-tuning."""
         accuracy = self.trained.float_accuracy
-        return accuracy - _LOST * (accuracy - self.point.val_accuracy)
+        return accuracy - _LOST * (accuracy - self.point.score)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def candidates(
     one below each of `count` sizes, spread evenly in powers of two.
     """
     fitting = [Candidate(t, p) for t, p in found if p.fits(budget) and not p.tuned]
-    fitting = [c for c in fitting if c.trained.float_accuracy - c.point.val_accuracy >= _WORTH]
+    fitting = [c for c in fitting if c.trained.float_accuracy - c.point.score >= _WORTH]
     fitting.sort(key=lambda c: (-c.promise, c.point.flash_bytes, c.trained.number))
     if objective == "accuracy" or not fitting:
         best = {c.trained.identity: c for c in reversed(fitting)}
@@ -197,18 +197,18 @@ class Tuning:
             number=trial.number,
             points=(point,),
             epoch=fitted.epoch,
-            curve=curve(fitted.history),
+            curve=curve(fitted.history, proposal.config.train.metric),
             seconds=round(fitted.seconds_before + seconds, 3),
             formats={name: str(chosen) for name, chosen in fitted.formats.items()},
             overflows=fitted.overflows,
         )
         self.ledger.note(trial.number, WEIGHTS, pack(fitted.state_dict))
-        attributes = {RESULT: result.to_json(), KIND: "trained", "before": candidate.point.val_accuracy}
+        attributes = {RESULT: result.to_json(), KIND: "trained", "before": candidate.point.score}
 
         def write() -> None:
             for key, value in attributes.items():
                 trial.set_user_attr(key, value)
-            self.ledger.study.tell(trial.number, point.val_accuracy, skip_if_finished=True)
+            self.ledger.study.tell(trial.number, point.score, skip_if_finished=True)
 
         persist(write)
 

@@ -18,6 +18,7 @@ from edgesearch.compress.calibrate import Widths
 from edgesearch.compress.finetune import FakeQuantized, calibrated, raw_graph
 from edgesearch.compress.threshold import keep_largest, meets, nonzeros, sparse_tensors
 from edgesearch.config import QuantConfig
+from edgesearch.config.schema import METRICS
 from edgesearch.data.dataset import Dataset
 from edgesearch.numerics.format import Format
 from edgesearch.training.module import SequenceClassifier, learning_rate
@@ -112,12 +113,14 @@ def calibration_rows(dataset: Dataset, quant: QuantConfig) -> Tensor:
 class BestEpoch(pl.Callback):
     """Keeps the history and the weights of the best epoch among those that meet the sparsity.
 
-    Best is the highest validation accuracy, then the lowest validation loss; test data is not seen here. Epochs before
-    `first`, where the quantised phase begins, do not count.
+    Best is the highest validation score by `metric`, then the lowest validation loss; test data is not seen here.
+    Epochs before `first`, where the quantised phase begins, do not count.
     """
 
-    def __init__(self, spec: AnySpec, phases: Phases, on_epoch: Callable[[Row], None], first: int = 0) -> None:
-        self.first = first
+    def __init__(
+        self, spec: AnySpec, phases: Phases, on_epoch: Callable[[Row], None], first: int = 0, metric: str = "accuracy"
+    ) -> None:
+        self.first, self.metric = first, metric
         self.history: list[Row] = []
         self.best: dict[str, Any] = {}
         self._tensors = sparse_tensors(spec) if phases.active else ()
@@ -137,12 +140,12 @@ class BestEpoch(pl.Callback):
             "learning_rate": learning_rate(pl_module.config, epoch),
             "train_loss": pl_module.train_loss,
             "val_loss": pl_module.val_loss,
-            "val_accuracy": pl_module.val_accuracy,
+            **{f"val_{metric}": score for metric, score in pl_module.val_scores.items()},
             "nonzeros": nonzeros(pl_module.model),
             "seconds": self.seconds_before + time.monotonic() - self._started,
         }
         self.history.append(row)
-        rank = [pl_module.val_accuracy, -pl_module.val_loss]
+        rank = [pl_module.val_scores[self.metric], -pl_module.val_loss]
         eligible = epoch >= self.first and meets(pl_module.model, self._tensors)
         if eligible and (not self.best or rank > self.best["rank"]):
             weights = {name: value.detach().clone() for name, value in pl_module.model.state_dict().items()}
@@ -155,7 +158,8 @@ class BestEpoch(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them and report the rows already done; the clock goes on where it stood."""
-        self.history, self.best = state_dict["history"], state_dict["best"]
+        unknown = {f"val_{metric}": math.nan for metric in METRICS}  # (version 0.1 noted the accuracy alone)
+        self.history, self.best = [unknown | row for row in state_dict["history"]], state_dict["best"]
         self.resumed_at = len(self.history)
         for row in self.history:
             self._on_epoch(row)

@@ -14,6 +14,7 @@ from torch import Tensor
 from edgesearch.cells.classifier import AnyClassifier, AnySpec, Classifier, build_classifier
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
+from edgesearch.data.scores import class_weights
 from edgesearch.errors import ConfigError, ModelFileError, TrainingError
 from edgesearch.numerics.format import Format
 from edgesearch.training.callbacks import (
@@ -94,7 +95,7 @@ def fit(
     quantized = QuantizedPhase(first, model, dataset, config.quant)
     if quantized_from is not None:
         callbacks.append(quantized)
-    best = BestEpoch(spec, phases, on_epoch, first)
+    best = BestEpoch(spec, phases, on_epoch, first, config.train.metric)
     callbacks.append(best)
     if config.train.patience is not None:
         callbacks.append(EarlyStop(config.train.patience, best, phases))
@@ -133,6 +134,7 @@ def _module(config: Config, dataset: Dataset, model: AnyClassifier, data: Sequen
         assert isinstance(model, Classifier)
         steps, chunk = data.steps_per_epoch, data.steps_per_chunk
         return FixedClassifier(model.double(), dataset, config, steps_per_epoch=steps, steps_per_chunk=chunk)
+    weights = class_weights(dataset.train.y, dataset.classes) if config.train.class_weights == "balanced" else None
     return SequenceClassifier(
         model,
         dataset.classes,
@@ -140,6 +142,7 @@ def _module(config: Config, dataset: Dataset, model: AnyClassifier, data: Sequen
         seed=config.seed,
         steps_per_epoch=data.steps_per_epoch,
         steps_per_chunk=data.steps_per_chunk,
+        weights=None if weights is None else torch.from_numpy(weights).float(),
     )
 
 

@@ -18,6 +18,7 @@ from edgesearch.compress.fixed_point import FixedPoint, public_formats
 from edgesearch.compress.graph import INPUT
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
+from edgesearch.data.scores import class_weights
 from edgesearch.numerics import adam
 from edgesearch.numerics.fixed import Arithmetic, Fixed
 from edgesearch.numerics.format import Format, Ints
@@ -26,7 +27,7 @@ from edgesearch.numerics.loss import loss_gradient
 from edgesearch.numerics.program import Constant, IntegerProgram
 from edgesearch.numerics.rounding import Rounding
 from edgesearch.numerics.tape import Tape
-from edgesearch.training.module import SequenceClassifier, learning_rate, loss_of
+from edgesearch.training.module import SequenceClassifier, learning_rate
 
 _VALUES = Format(32, 24)  # of the gradients of values, 2 ** k times those of a batch's mean loss, for a batch of 2 ** k
 _WEIGHTS = Format(32, 25)  # of the gradients of weights
@@ -47,6 +48,8 @@ class FixedClassifier(SequenceClassifier):
     def __init__(
         self, model: Classifier, dataset: Dataset, config: Config, *, steps_per_epoch: int, steps_per_chunk: int
     ) -> None:
+        balanced = config.train.class_weights == "balanced"
+        weights = class_weights(dataset.train.y, dataset.classes) if balanced else None
         super().__init__(
             model,
             dataset.classes,
@@ -54,7 +57,9 @@ class FixedClassifier(SequenceClassifier):
             seed=config.seed,
             steps_per_epoch=steps_per_epoch,
             steps_per_chunk=steps_per_chunk,
+            weights=None if weights is None else torch.from_numpy(weights),
         )
+        self._constant_weights = weights
         self._mean, self._std = torch.from_numpy(dataset.mean).double(), torch.from_numpy(dataset.std).double()
         graph = raw_graph(model, dataset.steps, self._mean, self._std)
         noise = _DEVIATIONS * config.data.noise if config.data.augment else 0.0
@@ -97,14 +102,15 @@ class FixedClassifier(SequenceClassifier):
         moved = adam.step(self.fixed.weights, gradient, moments, rate, self._backward)
         self.fixed.weights = self.fixed.held(moved)
         self.moments = torch.from_numpy(moments.stacked)
-        return loss_of(self.config.loss, torch.from_numpy(logits.numbers), y, self.config.label_smoothing)
+        return self.loss(torch.from_numpy(logits.numbers), y, self.config.label_smoothing)
 
     def gradient(self, x: Tensor, y: Tensor) -> tuple[Fixed, Fixed]:
         """Return the logits (B, C) of a batch and the gradient (n,) of its mean loss."""
         constants = self.fixed.constants(self.fixed.weights)
         logits = self._tape.forward(self._integers(x), constants)
         kind, smoothing, scale = self.config.loss, self.config.label_smoothing, (len(y) - 1).bit_length()
-        outer = loss_gradient(kind, logits, y.numpy(), 2.0**scale / len(y), smoothing, _VALUES, self._backward)
+        size, weights = 2.0**scale / len(y), self._constant_weights
+        outer = loss_gradient(kind, logits, y.numpy(), size, smoothing, _VALUES, self._backward, weights)
         found = self._tape.backward(outer)
         return logits, self.fixed.gradient(found, constants, _WEIGHTS, scale, self._backward)
 

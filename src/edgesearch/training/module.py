@@ -7,11 +7,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
-from torchmetrics.classification import MulticlassAccuracy
 
 from edgesearch.compress.finetune import FakeQuantized
 from edgesearch.config import TrainConfig
+from edgesearch.config.schema import METRICS
 from edgesearch.data.batches import Batch
+from edgesearch.data.scores import Scores
 from edgesearch.errors import TrainingError
 
 
@@ -40,12 +41,21 @@ def clip_gradients(parameters: list[nn.Parameter], limit: float) -> None:
     torch._foreach_mul_(gradients, torch.clamp(limit / (norm + 1e-6), max=1.0))
 
 
-def loss_of(kind: str, logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return the mean loss of logits (B, C): `cross_entropy`, or `mse`, the mean squared distance to 0 and 1."""
+def loss_of(kind: str, logits: Tensor, y: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+    """Return the mean loss of logits (B, C), each row times the weight (C,) of its class where weights are given.
+
+    `cross_entropy`, or `mse`, the mean squared distance to 0 and 1.
+    """
+    reduction = "mean" if weights is None else "none"
     if kind == "cross_entropy":
-        return cross_entropy(logits, y, label_smoothing=smoothing)
-    targets = one_hot(y, logits.size(1)) * (1 - smoothing) + smoothing / logits.size(1)
-    return mse_loss(logits, targets.to(logits))
+        losses = cross_entropy(logits, y, label_smoothing=smoothing, reduction=reduction)
+    else:
+        targets = one_hot(y, logits.size(1)) * (1 - smoothing) + smoothing / logits.size(1)
+        losses = mse_loss(logits, targets.to(logits), reduction=reduction)
+    if weights is None:
+        return losses
+    rows = losses if losses.dim() == 1 else losses.mean(dim=1)
+    return (rows * weights.to(rows)[y]).mean()
 
 
 class SequenceClassifier(pl.LightningModule):
@@ -58,7 +68,10 @@ class SequenceClassifier(pl.LightningModule):
         seed: with the epoch, decides what dropout draws.
         steps_per_epoch: optimiser steps of one epoch.
         steps_per_chunk: optimiser steps of one Lightning batch.
+        weights: of the classes in the loss (C,); None: all alike.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -69,17 +82,18 @@ class SequenceClassifier(pl.LightningModule):
         seed: int,
         steps_per_epoch: int,
         steps_per_chunk: int,
+        weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model = model
+        self.model, self.classes = model, classes
         self.quantized: FakeQuantized | None = None
         self.config, self.seed = config, seed
         self.steps_per_epoch, self.steps_per_chunk = steps_per_epoch, steps_per_chunk
-        self.accuracy = MulticlassAccuracy(classes, average="micro")
+        self.register_buffer("class_weights", weights, persistent=False)
         self.losses: list[Tensor] = []
         self.val_loss = math.nan
-        self.val_accuracy = math.nan
+        self.val_scores: dict[str, float] = dict.fromkeys(METRICS, math.nan)
 
     def configure_optimizers(self) -> torch.optim.Optimizer | None:
         """Adam over every parameter, the head included."""
@@ -121,12 +135,16 @@ class SequenceClassifier(pl.LightningModule):
         group["lr"] = learning_rate(self.config, self.trainer.current_epoch)
         for parameter in group["params"]:
             parameter.grad = None
-        loss = loss_of(self.config.loss, self.logits(x), y, self.config.label_smoothing)
+        loss = self.loss(self.logits(x), y, self.config.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip_norm is not None:
             clip_gradients(group["params"], self.config.clip_norm)
         optimizer.step()
         return loss.detach()
+
+    def loss(self, logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The configured loss of logits (B, C), with the classes' weights."""
+        return loss_of(self.config.loss, logits, y, smoothing, self.class_weights)
 
     def _check(self, losses: Tensor, first: int) -> None:
         finite = torch.isfinite(losses)
@@ -138,21 +156,16 @@ class SequenceClassifier(pl.LightningModule):
             )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure loss and accuracy on the whole validation split at once."""
+        """Measure loss and scores on the whole validation split at once."""
         x, y = batch
         logits = self.logits(x)
-        self.val_loss = float(loss_of(self.config.loss, logits, y))
+        self.val_loss = float(self.loss(logits, y))
         if not math.isfinite(self.val_loss):
             raise TrainingError(
                 f"the validation loss must stay finite, got {self.val_loss} after epoch {self.trainer.current_epoch}; "
                 f"lower train.lr={self.config.lr:g}"
             )
-        self.accuracy.update(logits, y)
-
-    def on_validation_epoch_end(self) -> None:
-        """Keep the epoch's validation accuracy."""
-        self.val_accuracy = float(self.accuracy.compute())
-        self.accuracy.reset()
+        self.val_scores = Scores.of(logits.argmax(dim=1).cpu().numpy(), y.cpu().numpy(), self.classes).every
 
     @property
     def train_loss(self) -> float:
