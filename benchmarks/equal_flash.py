@@ -32,7 +32,8 @@ def search(data: str, cell: str, seconds: float, outputs: Path) -> dict[str, Any
     options = (
         f"experiment={data} cell={cell} cell.wRank=null cell.uRank=null task=search search=tpe search.objective=pareto "
         f"budget.flash_bytes={LIMITS[-1]} search.n_trials=1000 search.workers=2 search.timeout={seconds} "
-        "search.finetune=2 finetune.epochs=20 train.epochs=40 progress=false"
+        "search.weight_bits=[2,4,8] search.finetune=2 finetune.epochs=20 finetune.lr=0.002 train.epochs=40 "
+        "progress=false"
     )
     command = [sys.executable, "-m", "edgesearch", *options.split(), f"search.study={data}-{cell}"]
     command += ["~search.space", f"+search.space={SPACES[cell]}", f"outputs_dir={outputs}"]

@@ -85,7 +85,7 @@ def test_logging_and_machine_keys_do_not_change_the_identity(override: str) -> N
     assert config_hash(composed(override)) == config_hash(composed())
 
 
-@pytest.mark.parametrize("override", ["seed=1", "cell.wRank=4", "data.variant=libsvm", "schedule.sparsity=0.7"])
+@pytest.mark.parametrize("override", ["seed=1", "cell.wRank=4", "data.variant=esl", "schedule.sparsity=0.7"])
 def test_every_other_key_does(override: str) -> None:
     base = ["data=usps10"]
     assert config_hash(composed(*base, override)) != config_hash(composed(*base))

@@ -233,7 +233,7 @@ class SearchConfig:
     storage: str | None = key()
     objective: str = key(Rule(choices=("accuracy", "pareto")))
     n_trials: int = key(COUNT)
-    workers: int = key(COUNT)
+    workers: int | None = key(COUNT)
     timeout: float | None = key(POSITIVE)
     space: dict[str, Any] = key()
     weight_bits: list[int] = key(Rule(at_least=2, at_most=16))

@@ -63,11 +63,11 @@ def test(config: Config) -> Record:
     compared = compared_in_c(compiled.program, test_rows, variants())
     if compared:
         levels["c"] = levels["integer"]
-    _print(console, variant, compiled, levels, compared)
-    lost = doubt_integers(compiled, dataset, floats, integers, error)
+    record["lost"] = doubt_integers(compiled, dataset, floats, integers, error)
     doubt_majority(levels["integer"], majority_share(test_rows.y), dataset.class_names)
+    _print(console, variant, compiled, levels, compared)
     require_c(config, bool(compared))
-    return record | {"lost": lost}
+    return record
 
 
 def _check_recorded(record: Record, level: str, accuracy: float, tolerance: float) -> None:

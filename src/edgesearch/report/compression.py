@@ -93,6 +93,8 @@ def metrics(label: str, record: Record, flash: int, ram: int) -> Table:
         within = percent_within(accuracy, record["data"]["rows"]["test"])
         table.add_row(level, within, *(percent(value) for value in others))
     table.add_row("most common class's share", percent(record["majority_share"]), "", "")
+    if record["lost"]:
+        table.add_row(f"integers lose, most at {record['lost']['value']}; try", record["lost"]["try"], "", "")
     for name in record["variants"]:
         table.add_row(f"C, {name}", "no difference", "", "")
     table.add_row("flash / RAM", f"{flash:,} / {ram:,} bytes", "", "")

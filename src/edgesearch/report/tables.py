@@ -101,11 +101,12 @@ def confusion(record: Record) -> Table:
     names = record["data"]["class_names"]
     table = Table(title="confusion matrix: rows are true classes, columns predictions", title_justify="left")
     table.add_column("true", style="bold")
-    for name in (*names, "recall", "precision"):
+    for name in (*names, "recall, %", "precision, %"):
         table.add_column(name, justify="right")
     shares = zip(record["per_class_accuracy"], record["per_class_precision"], strict=True)
     for name, row, (recall, precision) in zip(names, record["confusion"], shares, strict=True):
-        table.add_row(name, *(str(count) if count else "." for count in row), percent(recall), percent(precision))
+        counts = (str(count) if count else "." for count in row)
+        table.add_row(name, *counts, *("-" if share is None else f"{100 * share:.1f}" for share in (recall, precision)))
     return table
 
 

@@ -25,7 +25,7 @@ from edgesearch.search.storage import default_url, storage_errors
 from edgesearch.search.study import Study, definition, open_ledger, study_name
 from edgesearch.search.trial import Limit, Stopped, train_trial
 from edgesearch.search.tuning import Tuning
-from edgesearch.search.workers import dismissed, is_worker, workers
+from edgesearch.search.workers import cores, dismissed, is_worker, workers
 
 
 def run_study_task(config: Config, overrides: Sequence[str], flags: Sequence[str], compose: Compose) -> Record:
@@ -63,13 +63,14 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
     configurations.check()
     with storage_errors(url):
         ledger = open_ledger(base, url, definition(base, space, configurations.content))
-        shared = config.search.workers > 1 or config.search.storage is not None
+        count = config.search.workers or cores()
+        shared = count > 1 or config.search.storage is not None
         study = Study(base, configurations, ledger, alone=not shared)
         tuning = Tuning(study)
         if is_worker():
             _work(study, tuning, folder, started)
             return {}
-        with workers(config.search.workers - 1, [*flags, *overrides]):
+        with workers(count - 1, [*flags, *overrides]):
             _work(study, tuning, folder, started)
         summary = finish(study, tuning, folder, time.monotonic() - started)
         page = folder / "report.html"

@@ -13,6 +13,11 @@ from edgesearch.errors import EdgesearchWarning
 _WORKER = "EDGESEARCH_SEARCH_WORKER"
 
 
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def is_worker() -> bool:
     """Tell whether another search started this process."""
     return _WORKER in os.environ
