@@ -17,7 +17,8 @@ from tests.conftest import composed
 
 SMALL = (
     "task=search", "search.workers=1", "train.epochs=3", "train.checkpoint_seconds=0", "search.finetune=0",
-    "progress=false", "search.space.train=null", "search.space.cell.hidden_size='choice(4,6,8,10,12)'", "search.weight_bits=[4,8]",
+    "progress=false", "search.space.train=null", "search.space.cell.hidden_size='choice(4,6,8,10,12)'",
+    "search.weight_bits=[4,8]",
 )  # fmt: skip
 
 
