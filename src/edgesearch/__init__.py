@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgesearch.compress.quantizer import Quantizer
     from edgesearch.errors import EdgesearchError
     from edgesearch.numerics.program import IntegerProgram
+    from edgesearch.training.three_phase import ThreePhase
 
 __version__ = version("edgesearch")
 
@@ -26,6 +27,7 @@ _HOMES = {
     "edgesearch.cells.rnn": ("GRU", "LSTM", "UGRNN", "FastGRNN", "FastRNN"),
     "edgesearch.compress.quantizer": ("Quantizer",),
     "edgesearch.numerics.program": ("IntegerProgram",),
+    "edgesearch.training.three_phase": ("ThreePhase",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -43,6 +45,7 @@ __all__ = [
     "IntegerProgram",
     "LSTMCell",
     "Quantizer",
+    "ThreePhase",
     "UGRNNCell",
     "__version__",
     "load_edgeml",

@@ -18,10 +18,11 @@ from edgesearch.config import Config
 from edgesearch.data import Dataset, load_dataset
 from edgesearch.data.batches import Augmentation, Batches
 from edgesearch.errors import ModelFileError, TrainingError
-from edgesearch.training.callbacks import BestEpoch, ThreePhase
+from edgesearch.training.callbacks import BestEpoch
 from edgesearch.training.fit import Fitted, fit
 from edgesearch.training.module import SequenceClassifier, learning_rate
 from edgesearch.training.phases import Phases
+from edgesearch.training.three_phase import ThreePhase
 from tests.conftest import composed
 
 DATASET = load_dataset(composed().data)
@@ -151,7 +152,9 @@ def test_an_epoch_that_does_not_meet_the_sparsity_is_never_the_best() -> None:
         build_classifier(spec), spec.classes, composed().train, seed=0, steps_per_epoch=1, steps_per_chunk=1
     )
     phases = Phases(9, 1, "step", active=True)
-    best, schedule = BestEpoch(spec, phases, lambda row: None), ThreePhase(spec, phases, module.model)
+    best = BestEpoch(spec, phases, lambda row: None)
+    schedule = ThreePhase({"model.rnn.cells.*.[WU]": 0.6}, trim_every=1, cut="step")
+    schedule.attach(module, 9)
     trainer: Any = Trainer()
     module.val_scores, module.val_loss = {"accuracy": 0.99}, 0.1
     best.on_train_epoch_end(trainer, module)
@@ -179,7 +182,8 @@ def test_supports_change_only_on_trims_and_never_in_the_last_phase() -> None:
     spec = spec_of(config)
     torch.manual_seed(0)
     model = build_classifier(spec)
-    schedule = ThreePhase(spec, Phases(90, 15, "step", active=True), model)
+    schedule = ThreePhase({"rnn.cells.0.W": 0.6, "rnn.cells.0.U": 0.6}, cut="step")
+    schedule.attach(model, 90)
     U = model.get_parameter("rnn.cells.0.U")
     supports = []
     for step in range(90):

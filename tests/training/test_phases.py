@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgesearch.cells.spec import TensorSpec
+from edgesearch.cells.spec import TensorSpec, kept_entries
 from edgesearch.training.phases import Phases
 
 TENSOR = TensorSpec("U", (20, 50), "matrix", 0.7)
@@ -19,9 +19,9 @@ def test_phases_follow_each_other_and_end_at_the_final_sparsity(total: int, cut:
     trims = [step for step in range(total) if phases.trims(step)]
     assert trims[0] == phases.iht_from
     assert trims[-1] == phases.retrain_from - 1
-    kept = [phases.kept(TENSOR, step) for step in trims]
+    kept = [phases.kept(TENSOR.size, TENSOR.sparsity, step) for step in trims]
     assert kept == sorted(kept, reverse=True)
-    assert kept[-1] == TENSOR.nonzeros == 300
+    assert kept[-1] == TENSOR.nonzeros == kept_entries(1000, 0.7) == 300
 
 
 def test_a_third_of_the_steps_each_and_trims_every_fifteen() -> None:
@@ -33,10 +33,10 @@ def test_a_third_of_the_steps_each_and_trims_every_fifteen() -> None:
 
 def test_the_step_cut_is_whole_at_once_and_the_ramp_gradual() -> None:
     step, ramp = (Phases(900, 15, cut, active=True) for cut in ("step", "ramp"))
-    assert step.kept(TENSOR, 300) == 300
-    assert ramp.kept(TENSOR, 300) == 1000
-    assert 300 < ramp.kept(TENSOR, 375) < 1000
-    assert ramp.kept(TENSOR, 450) == 300
+    assert step.kept(1000, 0.7, 300) == 300
+    assert ramp.kept(1000, 0.7, 300) == 1000
+    assert 300 < ramp.kept(1000, 0.7, 375) < 1000
+    assert ramp.kept(1000, 0.7, 450) == 300
 
 
 def test_a_dense_schedule_never_cuts() -> None:

@@ -51,6 +51,11 @@ def biases(kind: CellKind, reset_after: bool) -> tuple[str, ...]:
     return (*kind.biases, "Bhh") if reset_after else kind.biases
 
 
+def kept_entries(size: int, sparsity: float) -> int:
+    """Entries of `size` that a sparsity in [0, 1) leaves: all but its share, rounded, and at least one."""
+    return max(1, size - round(sparsity * size))
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One parameter tensor. `sparsity` is the fraction of its entries that training makes zero."""
@@ -70,8 +75,8 @@ class TensorSpec:
 
     @property
     def nonzeros(self) -> int:
-        """Entries kept after training: the size less the sparsity's share, rounded, but at least one."""
-        return max(1, self.size - round(self.sparsity * self.size))
+        """Entries kept after training."""
+        return kept_entries(self.size, self.sparsity)
 
 
 @dataclass(frozen=True)

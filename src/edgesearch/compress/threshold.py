@@ -11,7 +11,7 @@ from edgesearch.cells.spec import TensorSpec
 
 def keep_largest(weights: Tensor, kept: int) -> Tensor:
     """Return a mask of the shape of `weights`, 1 at exactly `kept` entries of largest magnitude and 0 elsewhere."""
-    mask = torch.zeros_like(weights)
+    mask = torch.zeros_like(weights, memory_format=torch.contiguous_format)
     mask.view(-1)[weights.abs().reshape(-1).topk(kept).indices] = 1.0
     return mask
 

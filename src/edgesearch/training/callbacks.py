@@ -1,6 +1,6 @@
-"""The training's callbacks, in the order in which they run at the end of an epoch:
+"""The callbacks of our own trainings, in the order in which they run at the end of an epoch:
 
-three-phase schedule, choice of the best epoch and history, early stopping, checkpoints.
+fixed support or three phases (`three_phase`), quantised phase, best epoch and history, early stopping, checkpoints.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor
 from edgesearch.cells.classifier import AnyClassifier, AnySpec
 from edgesearch.compress.calibrate import Widths
 from edgesearch.compress.finetune import FakeQuantized, calibrated, raw_graph
-from edgesearch.compress.threshold import keep_largest, meets, nonzeros, sparse_tensors
+from edgesearch.compress.threshold import meets, nonzeros, sparse_tensors
 from edgesearch.config import QuantConfig
 from edgesearch.config.schema import METRICS
 from edgesearch.data.dataset import Dataset
@@ -25,40 +25,6 @@ from edgesearch.training.module import SequenceClassifier, learning_rate
 from edgesearch.training.phases import Phases
 
 Row = dict[str, float | int | str]
-
-
-class ThreePhase(pl.Callback):
-    """Applies the phases to the sparse tensors after every optimiser step. Masks are part of the checkpoint."""
-
-    def __init__(self, spec: AnySpec, phases: Phases, model: torch.nn.Module) -> None:
-        self.phases = phases
-        self._tensors = sparse_tensors(spec) if phases.active else ()
-        parameters = dict(model.named_parameters())
-        self._weights: list[Tensor] = [parameters[t.name] for t in self._tensors]
-        self._masks: list[Tensor] = []
-
-    @torch.no_grad()
-    def after_step(self, step: int) -> None:
-        """Trim on the phase's trimming steps; between them and afterwards keep the support."""
-        if not self._tensors or self.phases.at(step) == "dense":
-            return
-        if self.phases.trims(step):
-            self._masks = [
-                keep_largest(w, self.phases.kept(t, step)) for t, w in zip(self._tensors, self._weights, strict=True)
-            ]
-        torch._foreach_mul_(self._weights, self._masks)
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Move restored masks to the weights' device."""
-        self._masks = [mask.to(w) for mask, w in zip(self._masks, self._weights, strict=False)]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The masks, by tensor name."""
-        return {t.name: mask for t, mask in zip(self._tensors, self._masks, strict=False)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the masks."""
-        self._masks = [state_dict[t.name] for t in self._tensors if t.name in state_dict]
 
 
 class FixedSupport(pl.Callback):

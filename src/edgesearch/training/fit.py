@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from edgesearch.cells.classifier import AnyClassifier, AnySpec, Classifier, build_classifier
+from edgesearch.compress.threshold import sparse_tensors
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
 from edgesearch.data.scores import class_weights
@@ -24,12 +25,12 @@ from edgesearch.training.callbacks import (
     FixedSupport,
     QuantizedPhase,
     Row,
-    ThreePhase,
 )
 from edgesearch.training.datamodule import SequenceData
 from edgesearch.training.fixed import FixedClassifier
 from edgesearch.training.module import SequenceClassifier
 from edgesearch.training.phases import Phases
+from edgesearch.training.three_phase import ThreePhase
 
 _ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "auto": "auto"}
 
@@ -84,12 +85,10 @@ def fit(
     data = SequenceData(dataset, config.data, config.train.batch_size, config.seed)
     module = _module(config, dataset, model, data)
     phases = Phases.of(config.schedule, config.train.epochs * data.steps_per_epoch)
-    support: pl.Callback = ThreePhase(spec, phases, model)
     if start is not None:
         phases = replace(phases, active=False)
         model.load_state_dict(start)
-        support = FixedSupport(model)
-    callbacks = [support]
+    callbacks: list[pl.Callback] = _three_phases(spec, phases) if start is None else [FixedSupport(model)]
     quantized_from = config.schedule.quantize_from
     first = 0 if quantized_from is None else int(quantized_from * config.train.epochs)
     quantized = QuantizedPhase(first, model, dataset, config.quant)
@@ -127,6 +126,13 @@ def fit(
         weights, formats, overflows = module.fixed.shipped(weights), module.formats, module.overflows
     history = best.history
     return Fitted(weights, chosen["epoch"], history, best.resumed_at, best.seconds_before, formats, overflows)
+
+
+def _three_phases(spec: AnySpec, phases: Phases) -> list[pl.Callback]:
+    sparsity = {f"model.{t.name}": t.sparsity for t in sparse_tensors(spec)} if phases.active else {}
+    if not sparsity:
+        return []
+    return [ThreePhase(sparsity, total_steps=phases.total, trim_every=phases.trim_every, cut=phases.cut)]
 
 
 def _module(config: Config, dataset: Dataset, model: AnyClassifier, data: SequenceData) -> SequenceClassifier:

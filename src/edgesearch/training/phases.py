@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from edgesearch.cells.spec import TensorSpec
+from edgesearch.cells.spec import kept_entries
 from edgesearch.config import ScheduleConfig
 
 Phase = Literal["dense", "iht", "retrain"]
@@ -49,9 +49,8 @@ class Phases:
             return False
         return (step - self.iht_from) % self.trim_every == 0 or step == self.retrain_from - 1
 
-    def kept(self, tensor: TensorSpec, step: int) -> int:
-        """Return how many entries of `tensor` a trim after `step` keeps."""
+    def kept(self, size: int, sparsity: float, step: int) -> int:
+        """Return how many of `size` entries a trim after `step` keeps on the way to `sparsity`."""
         ramp = (self.retrain_from - self.iht_from) // 2
         progress = min(1.0, (step - self.iht_from) / ramp) if self.cut == "ramp" and ramp else 1.0
-        sparsity = tensor.sparsity * (1 - (1 - progress) ** 3)
-        return tensor.nonzeros if progress >= 1 else max(1, tensor.size - round(sparsity * tensor.size))
+        return kept_entries(size, sparsity * (1 - (1 - progress) ** 3))
