@@ -23,7 +23,9 @@ def composed(*overrides: str) -> Config:
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests out of the user's cache; what one test makes serves the next, and those it starts (TEST_CACHE)."""
-    base = Path(os.environ.get("TEST_CACHE", tmp_path_factory.getbasetemp() / "cache"))
+    own = tmp_path_factory.getbasetemp()
+    together = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    base = Path(os.environ.get("TEST_CACHE", together / "cache"))
     base.mkdir(exist_ok=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(base))
 
