@@ -22,6 +22,7 @@ _ROWS = 1024  # frames kept
 _LARGEST_OFFSET = 2.0**52
 _LEAST = 5  # a deviation is so many bits of steps, or the frame is widened
 _COARSE = 3  # likewise, or the user is told
+_WHOLE = 8  # deviations from end to end of what is normally distributed
 _NEAR = 16  # deviations that a mean may always be from zero
 
 
@@ -115,9 +116,10 @@ def distant(frames: Frames, bits: int) -> list[int]:
     """Return the channels that are far from zero for their deviation, where frames are not normalised.
 
     A weight of so many bits is rounded by up to 2^-bits of the largest, which the mean multiplies: the shift that comes
-    of it is more than an eighth of what the deviation gives.
+    of it is more than an eighth of what the deviation gives. A channel of rare values has those for its deviation.
     """
-    reach = frames.deviation * max(_NEAR, 2.0 ** (bits - _COARSE))
+    spread = np.maximum(frames.deviation, (frames.high - frames.low) / _WHOLE)
+    reach = spread * max(_NEAR, 2.0 ** (bits - _COARSE))
     return [int(d) for d in np.flatnonzero((np.abs(frames.mean) > reach) & (frames.deviation > 0))]
 
 
