@@ -145,6 +145,17 @@ def save_edgeml_bytes(model: Classifier, folder: str | Path, largest: int = 127,
     for name, value in (("largest", largest), ("scalar_scale", scalar_scale)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}; set export.{name}=100")
+    files = _byte_files(model, largest, scalar_scale)
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    for name in _NAMES - {name.removeprefix("q") for name in files}:
+        (path / f"q{name}.npy").unlink(missing_ok=True)
+    for name, array in files.items():
+        _write(path, name, array)
+
+
+def _byte_files(model: Classifier, largest: int, scalar_scale: int) -> dict[str, Any]:
+    """What `save_edgeml_bytes` writes, by name."""
     floats = {name: array.astype(np.float32) for name, array in _float_files(model).items()}
     kind = cast(RNNCell, model.rnn.cells[0]).kind
     head = {"FC", "FCbias"}
@@ -155,7 +166,7 @@ def save_edgeml_bytes(model: Classifier, folder: str | Path, largest: int = 127,
         warnings.warn(
             f"weights beyond {2 * largest + 1} have a scale of 0 and are all quantised to 0; set export.largest=32767",
             EdgesearchWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     head_scale = _byte_scale(floats, head, largest)
     width = np.int8 if largest <= 127 else np.int16 if largest <= 32767 else np.int32
@@ -164,15 +175,11 @@ def save_edgeml_bytes(model: Classifier, folder: str | Path, largest: int = 127,
     with np.errstate(over="ignore"):
         squashed = {name: 1.0 / (1.0 + np.exp(-floats[name])) for name in scalars}
     files |= {name: _integers(np.round(scalar_scale * squashed[name]), np.int32, "scalar_scale") for name in scalars}
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    for name in _NAMES - files.keys():
-        (path / f"q{name}.npy").unlink(missing_ok=True)
-    for name, array in files.items():
-        _write(path, f"q{name}", array)
-    _write(path, "paramScaleFactor", parameter_scale.astype(np.int32))
-    _write(path, "classifierScaleFactor", head_scale)
-    _write(path, "scalarScaleFactor", scalar_scale)
+    return {f"q{name}": integers for name, integers in files.items()} | {
+        "paramScaleFactor": parameter_scale.astype(np.int32),
+        "classifierScaleFactor": head_scale,
+        "scalarScaleFactor": scalar_scale,
+    }
 
 
 def _byte_scale(floats: Mapping[str, Array], names: Iterable[str], largest: int) -> np.floating[Any]:
