@@ -84,10 +84,18 @@ def test_export_writes_every_target(finished: Path, monkeypatch: Patch, capsys: 
     assert (finished / "export" / "onnx" / "model.onnx").stat().st_size > 500
     files = finished / "export" / "edgeml"
     U = load_edgeml(files, cell="fastgrnn").state_dict()["rnn.cells.0.U"].numpy()
-    scale = np.load(files / "QuantizedFastModel" / "paramScaleFactor.npy")
-    quantised = np.load(files / "QuantizedFastModel" / "qU.npy")
-    assert quantised.dtype == np.int8
-    np.testing.assert_array_equal(quantised, np.round(U.astype(np.float64) * scale))
+    for arguments, largest, kind in ((), 127, np.int8), (("export.largest=32767",), 32767, np.int16):
+        code, _, _ = run(monkeypatch, capsys, "task=export", "export=edgeml", f"run={finished}", *arguments)
+        assert code == 0
+        scale = np.load(files / "QuantizedFastModel" / "paramScaleFactor.npy")
+        quantised = np.load(files / "QuantizedFastModel" / "qU.npy")
+        assert quantised.dtype == kind
+        np.testing.assert_array_equal(quantised, np.round(U * np.float32(scale)).clip(-largest - 1, largest))
+    code, _, _ = run(monkeypatch, capsys, "task=export", "export=edgeml", f"run={finished}", "export.scalar_scale=99")
+    zeta = np.load(files / "zeta.npy")
+    assert code == 0
+    assert np.load(files / "QuantizedFastModel" / "scalarScaleFactor.npy") == 99
+    assert np.load(files / "QuantizedFastModel" / "qzeta.npy") == np.round(99 / (1 + np.exp(-zeta)))
 
 
 def test_finetune_keeps_zeros_and_tells_what_comes_back(finished: Path, monkeypatch: Patch, capsys: Capture) -> None:

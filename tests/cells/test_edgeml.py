@@ -1,6 +1,7 @@
 """EdgeML folders: forward and gradients against the written-down equations, round trips, damaged files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 import edgesearch
 from edgesearch.cells.classifier import build_classifier
 from edgesearch.cells.spec import ModelSpec
-from edgesearch.errors import ModelFileError
+from edgesearch.errors import ConfigError, EdgesearchWarning, ModelFileError
 from tests.cells.reference import FUNCTIONS, Weights, logits, random_weights
 
 CELLS = ("fastrnn", "fastgrnn", "ugrnn", "gru", "lstm")
@@ -157,3 +158,129 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path: Path, model: edgesearc
     with pytest.raises(ModelFileError, match=words):
         edgesearch.save_edgeml(edgesearch.Classifier(model, C), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def trained(cell: str, ranks: tuple[int | None, int | None], dtype: torch.dtype = torch.float32) -> Any:
+    """A classifier with weights of every size up to about 3."""
+    gate = None if cell == "fastrnn" else "sigmoid"
+    spec = ModelSpec(cell, T, D, H, C, wRank=ranks[0], uRank=ranks[1], gate_nonlinearity=gate)
+    model = build_classifier(spec).to(dtype)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator, dtype=dtype))
+    return model
+
+
+def quantised_by_the_rules(folder: Path, m: int, scalar_scale: int) -> dict[str, np.ndarray]:
+    """The reference project's byte files of a folder of float files, number by number.
+
+    A matrix or bias is W*, U* or B*, the head FC*, and what else is no mean or std a scalar. Weights times the scale
+    (m + 1/2) / limit are rounded, halves to even; the scale of matrices and biases is rounded too. Beyond m is m,
+    below -m is -(m + 1).
+    """
+    floats = {path.stem: np.load(path) for path in folder.glob("*.npy") if path.stem not in ("mean", "std")}
+    assert {array.dtype for array in floats.values()} == {np.dtype(np.float32)}
+    kind = "int8" if m <= 127 else "int16" if m <= 32767 else "int32"
+    limits = {"weights": np.float32(0), "head": np.float32(0)}
+    for name, array in floats.items():
+        if name[0] in "WUB" or name.startswith("FC"):
+            group = "weights" if name[0] in "WUB" else "head"
+            limits[group] = max(limits[group], *(abs(value) for value in array.flat))
+    scales = {group: np.float32(2 * m + 1) / (np.float32(2) * limit) for group, limit in limits.items()}
+    scales["weights"] = np.rint(scales["weights"])
+    files = {
+        "paramScaleFactor": np.array(int(scales["weights"]), "int32"),
+        "classifierScaleFactor": np.array(scales["head"], "float32"),
+        "scalarScaleFactor": np.array(scalar_scale),
+    }
+    for name, array in floats.items():
+        if name[0] in "WUB" or name.startswith("FC"):
+            scale = scales["weights" if name[0] in "WUB" else "head"]
+            integers = [int(np.rint(np.float32(scale * value))) for value in array.flat]
+            held = [m if q > m else -(m + 1) if q < -m else q for q in integers]
+            files[f"q{name}"] = np.array(held, kind).reshape(array.shape)
+        else:
+            squashed = np.float32(1) / (np.float32(1) + np.exp(-array))
+            files[f"q{name}"] = np.rint(np.float32(scalar_scale) * squashed).astype("int32")
+    return files
+
+
+def assert_bytes_follow_the_rules(model: Any, folder: Path, m: int, scalar_scale: int) -> dict[str, np.ndarray]:
+    mean = np.full(T * D, 7.0)
+    edgesearch.save_edgeml(model, folder, mean, mean)
+    edgesearch.save_edgeml_bytes(model, folder / "QuantizedFastModel", m, scalar_scale)
+    saved = {path.stem: np.load(path) for path in (folder / "QuantizedFastModel").glob("*.npy")}
+    expected = quantised_by_the_rules(folder, m, scalar_scale)
+    assert saved.keys() == expected.keys()
+    for name, array in expected.items():
+        assert (saved[name].dtype, saved[name].shape) == (array.dtype, array.shape), name
+        np.testing.assert_array_equal(saved[name], array, err_msg=name)
+    return saved
+
+
+@pytest.mark.parametrize(("m", "scalar_scale"), [(127, 1000), (32767, 10000), (65535, 1), (100, 2**20)])
+@pytest.mark.parametrize("ranks", RANKS, ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_bytes_are_the_references(
+    tmp_path: Path, cell: str, ranks: tuple[int | None, int | None], m: int, scalar_scale: int
+) -> None:
+    for dtype in (torch.float32, torch.float64):
+        assert_bytes_follow_the_rules(trained(cell, ranks, dtype), tmp_path, m, scalar_scale)
+
+
+@pytest.mark.parametrize("m", [127, 32767, 65535])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_largest_weight_keeps_its_sign(tmp_path: Path, cell: str, sign: float, m: int) -> None:
+    model = trained(cell, (None, None))
+    for parameter in model.parameters():
+        parameter.data.clamp_(-0.5, 0.5)
+    # of the limit 0.5079 the rounded scale is 251, which makes 127.48 of it; of 0.996 it is 128, and 127.49 goes beyond
+    for limit in (0.5, 0.996, 1.0, 1.003):
+        model.get_parameter("rnn.cells.0.W").data[2, 1] = sign * limit
+        model.FC.data[1, 2] = sign * limit
+        saved = assert_bytes_follow_the_rules(model, tmp_path, m, 1000)
+        name = "qW" if cell in ("fastrnn", "fastgrnn") else "qW1"
+        extremes = [int(saved[name][2, 1]), int(saved["qFC"][1, 2])]
+        assert {int(np.sign(extreme)) for extreme in extremes} == {int(sign)}
+        assert all(-(m + 1) <= extreme <= m for extreme in extremes)
+
+
+def test_another_models_bytes_are_removed(tmp_path: Path) -> None:
+    edgesearch.save_edgeml_bytes(trained("lstm", (2, 3)), tmp_path)
+    edgesearch.save_edgeml_bytes(trained("fastrnn", (None, None)), tmp_path)
+    names = {"W", "U", "B", "alpha", "beta", "FC", "FCbias"}
+    scales = {f"{name}ScaleFactor" for name in ("param", "classifier", "scalar")}
+    assert {path.stem for path in tmp_path.iterdir()} == {f"q{name}" for name in names} | scales
+
+
+def test_bytes_that_cannot_be_are_one_line(tmp_path: Path) -> None:
+    model = trained("fastgrnn", (None, None))
+    model.rnn.cells[0].zeta.data.fill_(99.0)  # (2^31 - 1 times its sigmoid is 2^31 in 32-bit floats)
+    for options in ({"largest": 0}, {"scalar_scale": 0}, {"scalar_scale": 2**31 - 1}):
+        with pytest.raises(ConfigError, match=rf"^{next(iter(options))} must [^\n]+; set export\.[^\n]+$"):
+            edgesearch.save_edgeml_bytes(model, tmp_path, **options)
+    model.rnn.cells[0].W.data[0, 0] = 1e3
+    with pytest.warns(EdgesearchWarning, match="beyond 255 have a scale of 0"):
+        assert_bytes_follow_the_rules(model, tmp_path, 127, 1000)
+    model.rnn.cells[0].W.data[0, 0] = 1.0
+    model.FC.data.zero_()
+    model.FCbias.data.zero_()
+    with pytest.raises(ModelFileError, match="FC, FCbias must not all be zero"):
+        edgesearch.save_edgeml_bytes(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "kind"),
+    [(0.3, 1.7, np.float32), (101325.0, 1e4, np.float32), (1.7e9, 900.0, np.float64), (0.1, 1e-50, np.float64),
+     (1e3, 1.0 / 3, np.float64), (0.5, 0.0, np.float32)],
+)  # fmt: skip
+def test_mean_and_std_are_as_wide_as_they_need(tmp_path: Path, mean: float, std: float, kind: Any) -> None:
+    means, stds = mean + 0.1 * std * np.arange(T * D), np.full(T * D, std)
+    edgesearch.save_edgeml(trained("gru", (2, 2)), tmp_path, means, stds)
+    again = edgesearch.load_edgeml(tmp_path, cell="gru")
+    assert again.input_mean is not None
+    assert again.input_std is not None
+    assert again.input_mean.numpy().dtype == again.input_std.numpy().dtype == kind
+    np.testing.assert_allclose(again.input_mean.numpy(), means, rtol=0, atol=1e-6 * std)
+    assert again.FC.dtype == torch.float32

@@ -1,9 +1,10 @@
 """From a float model to integers: floats equal the classifier, fake quantisation equals the interpreter exactly."""
 
+import copy
 import itertools
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -130,6 +131,7 @@ def test_answers_that_are_always_positive_at_8_bits_have_a_table() -> None:
     assert_fake_quantisation_is_exact(calibrated(model, sequences(), activation_bits=8), sequences(spread=1e4))
 
 
+@pytest.mark.filterwarnings("ignore:channel")  # (all but one row are constant)
 @pytest.mark.parametrize("update", ["tanh", "quantTanh"])
 def test_a_rare_negative_value_keeps_its_sign_at_8_bits(update: str) -> None:
     model = classifier(("fastrnn", False), Shape(hidden=1), update=update)
@@ -267,3 +269,74 @@ def test_ranges_of_another_model_are_refused(tmp_path: Path) -> None:
     calibrated(classifier(("lstm", False), Shape()), sequences()).save(tmp_path)
     with pytest.raises(ModelFileError, match="ranges of another model"):
         Quantizer(classifier(("gru", True), Shape()), mode="test", load=tmp_path)
+
+
+class Ragged(nn.Module):
+    """Reads the length of a sequence off its padding, which is all -9."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.head = nn.GRU(D, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = (x != -9).all(dim=2).sum(dim=0) - 1
+        return torch.Tensor(self.head(self.gru(x)[0][last, torch.arange(x.size(1))]))
+
+
+@pytest.mark.parametrize("mode", ["calibrate", "test"])
+def test_every_batch_is_compared_with_the_module(mode: Literal["calibrate", "test"], tmp_path: Path) -> None:
+    model, whole = Ragged(), sequences(8).float()
+    padded = whole.clone()
+    padded[2:, 5] = -9
+    calibrating = calibrated(model, whole)
+    calibrating.save(tmp_path)
+    quantizer = Quantizer(model, mode=mode, load=tmp_path if mode == "test" else None)
+    for _ in range(9 if mode == "calibrate" else 2):
+        quantizer.model(whole)
+    with pytest.raises(ConfigError, match=r"^the model computes something else [^\n]+$"):
+        quantizer.model(padded)
+
+
+def test_a_module_of_large_frames_is_compared_as_closely_as_its_floats_allow() -> None:
+    torch.manual_seed(0)
+    model, x = Net(nn.LSTM, 1, False, torch.float32).eval(), 1e7 + 300 * sequences(50).float()
+    model.rnn.get_parameter("weight_ih_l0").data.div_(300)
+    model.rnn.get_parameter("bias_ih_l0").data.sub_(model.rnn.get_parameter("weight_ih_l0").data.sum(dim=1) * 1e7)
+    calibrated(model, x)
+
+
+def test_a_float_module_takes_doubles() -> None:
+    torch.manual_seed(0)
+    model, x = Net(nn.GRU, 1, False, torch.float32).eval(), sequences()
+    with torch.no_grad():
+        torch.testing.assert_close(calibrated(model, x).model(x).float(), model(x.float()), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("changed", ["rnn.cells.0.U", "FCbias", "input_mean", "input_std", None])
+def test_ranges_of_other_weights_are_refused(changed: str | None, tmp_path: Path) -> None:
+    model = classifier(("gru", True), Shape())
+    calibrated(model, sequences()).save(tmp_path)
+    same = copy.deepcopy(model)
+    Quantizer(same, mode="test", load=tmp_path)
+    if changed in ("input_mean", "input_std"):
+        getattr(same, changed)[1] *= 1.001
+    elif changed is not None:
+        same.get_parameter(changed).data.reshape(-1)[1] *= 1.001
+    else:
+        same.input_mean = same.input_std = None
+    words = (
+        r"^[^\n]+quant_info\.json must hold the ranges of these weights, [^\n]+got [^\n]+; [^\n]+calibrate again[^\n]+$"
+    )
+    with pytest.raises(ModelFileError, match=words if changed else "ranges of another model"):
+        Quantizer(same, mode="test", load=tmp_path)
+
+
+def test_ranges_without_a_digest_are_taken(tmp_path: Path) -> None:
+    model, x = classifier(("lstm", False), Shape()), sequences()
+    expected = calibrated(model, x)
+    expected.save(tmp_path)
+    info = json.loads((tmp_path / "quant_info.json").read_text(encoding="utf-8"))
+    del info["weights"]
+    (tmp_path / "quant_info.json").write_text(json.dumps(info), encoding="utf-8")
+    program = Quantizer(model, mode="test", load=tmp_path).program
+    assert np.array_equal(program.run(x.numpy()).logits, expected.program.run(x.numpy()).logits)

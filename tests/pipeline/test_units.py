@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
-from edgesearch.errors import EdgesearchWarning
+import edgesearch
+from edgesearch.data.batches import tensors
+from edgesearch.errors import DataError, EdgesearchWarning, ModelFileError
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.pipeline.export import export
 from edgesearch.pipeline.train import train
+from edgesearch.pipeline.variant import load_variant
 from edgesearch.report.record import Record
 from tests.conftest import composed
 
@@ -140,6 +144,68 @@ def test_every_export_says_how_values_become_integers(tmp_path: Path, target: st
         assert np.array_equal(found["windows"], expected)
     elif target == "ezpc":
         assert "floor(value * 2^-3 - 212499999893 + 1/2)" in (run / "export" / "ezpc" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("cell", ["fastgrnn", "lstm", "lenet5"])
+@pytest.mark.parametrize("units", ["g, Pa, deg C", "epoch seconds beside noise"])
+def test_onnx_and_edgeml_take_raw_frames(tmp_path: Path, cell: str, units: str) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    cells = {"lenet5": ("cell.channels=4", "cell.hidden_size=16")}
+    trained(tmp_path, SETS[units], "train.epochs=3", f"cell={cell}", *cells.get(cell, ()))
+    (run,) = tmp_path.glob(f"npy/{cell}/*")
+    wide = units.startswith("epoch")
+    raw = np.load(tmp_path / "set.npz")["x_test"][:60].astype(np.float64 if wide else np.float32)
+    expected = normalised_logits(run)[:60]
+
+    export(composed("task=export", f"run={run}", "export=onnx"))
+    session = onnxruntime.InferenceSession(run / "export" / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"x": raw.transpose(1, 0, 2)})
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+    if cell == "lenet5":
+        return
+    export(composed("task=export", f"run={run}", "export=edgeml"))
+    files = run / "export" / "edgeml"
+    mean, std = np.load(files / "mean.npy"), np.load(files / "std.npy")
+    assert mean.shape == std.shape == (T * CHANNELS,)
+    assert mean.dtype == std.dtype == raw.dtype
+    model = edgesearch.load_edgeml(files, cell=cell)
+    rows = ((raw.reshape(len(raw), -1) - mean) / std).reshape(raw.shape).astype(np.float32)
+    with torch.no_grad():
+        found = model(torch.from_numpy(rows).transpose(0, 1)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert_quantised_model_takes(raw, model, expected)
+
+
+def assert_quantised_model_takes(raw: npt.NDArray[Any], model: edgesearch.Classifier, expected: Numbers) -> None:
+    quantizer = edgesearch.Quantizer(model, bits=16)
+    with torch.no_grad():
+        floats = quantizer.model(torch.from_numpy(raw).transpose(0, 1)).numpy()
+    np.testing.assert_allclose(floats, expected, rtol=1e-4, atol=1e-4)
+    answers = quantizer.program.run(raw.transpose(1, 0, 2).astype(np.float64)).answers
+    assert (answers == expected.argmax(axis=1)).mean() > 0.95
+
+
+def normalised_logits(run: Path) -> Numbers:
+    """What the run's float model makes of the test rows, normalised as in training."""
+    variant = load_variant(composed("task=test", f"run={run}"))
+    with torch.no_grad():
+        logits: Numbers = variant.model()(tensors(variant.dataset, variant.dataset.test)[0]).numpy()
+    return logits
+
+
+@pytest.mark.parametrize("target", ["onnx", "edgeml"])
+def test_an_export_without_its_data_is_one_line(tmp_path: Path, target: str) -> None:
+    trained(tmp_path, MIXED, "train.epochs=1")
+    (run,) = tmp_path.glob("npy/fastgrnn/*")
+    moved = (tmp_path / "set.npz").rename(tmp_path / "moved.npz")
+    with pytest.raises(DataError, match=rf"^export={target} holds [^\n]+set\.npz must exist[^\n]+; set data\.path="):
+        export(composed("task=export", f"run={run}", f"export={target}"))
+    assert not (run / "export" / target).exists()
+    export(composed("task=export", f"run={run}", f"export={target}", f"data.path={moved}"))
+    arrays = dict(np.load(moved))
+    np.savez(moved, **arrays | {"x_train": arrays["x_train"] + 1})
+    with pytest.raises(ModelFileError, match="other content"):
+        export(composed("task=export", f"run={run}", f"export={target}", f"data.path={moved}"))
 
 
 def quantized(folder: Path, frames: Numbers) -> npt.NDArray[np.int64]:

@@ -4,7 +4,8 @@ There each gate has its own matrix file; here the gates of a cell lie side by si
 equations are those of EdgeML's PyTorch FastCells (Kusupati et al., NeurIPS 2018).
 """
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from edgesearch.cells.classifier import Classifier
 from edgesearch.cells.nonlinear import Function
 from edgesearch.cells.rnn import RNNS
 from edgesearch.cells.spec import KINDS, CellKind
-from edgesearch.errors import ConfigError, ModelFileError
+from edgesearch.errors import ConfigError, EdgesearchWarning, ModelFileError
 
 Array = npt.NDArray[Any]
 
@@ -26,6 +27,7 @@ _NAMES = (
     | {name for kind in KINDS.values() for name in (*kind.biases, *(scalar for scalar, _ in kind.scalars))}
     | {"FC", "FCbias", "mean", "std"}
 )
+_KEPT = 1e-6  # of a deviation
 
 
 def load_edgeml(
@@ -43,7 +45,8 @@ def load_edgeml(
         update_nonlinearity: the candidate's.
 
     `mean.npy` and `std.npy` (T * D each), if present, become `input_mean` and `input_std` of the classifier as
-    tensors; as in the reference the caller normalises, the classifier does not.
+    tensors, float64 where the files are; as in the reference the caller normalises, the classifier does not. The model
+    of a `Quantizer` does, and takes raw frames.
 
     Raises:
         ModelFileError: a file is missing, damaged, needs pickle or does not fit the others.
@@ -91,6 +94,7 @@ def save_edgeml(
 ) -> None:
     """Write the files of a classifier, and `mean` and `std` (T * D each) beside them if given or loaded with it.
 
+    All are float32; `mean` and `std` are float64 where 32 bits would lose them, as of a channel of epoch seconds.
     Files of another model of the format in the folder are removed first, so that none of them is taken for this one's.
 
     Raises:
@@ -102,47 +106,104 @@ def save_edgeml(
     files = _float_files(model)
     if mean is None and model.input_mean is not None and model.input_std is not None:
         mean, std = model.input_mean.cpu().numpy(), model.input_std.cpu().numpy()
+    files = {name: array.astype(np.float32) for name, array in files.items()}
     if mean is not None and std is not None:
-        files |= {"mean": np.asarray(mean), "std": np.asarray(std)}
+        files |= _statistics(np.asarray(mean), np.asarray(std))
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     for name in _NAMES - files.keys():
         (path / f"{name}.npy").unlink(missing_ok=True)
     for name, array in files.items():
-        _write(path, name, array.astype(np.float32))
+        _write(path, name, array)
 
 
-def save_edgeml_bytes(model: Classifier, folder: str | Path, largest: int = 127) -> None:
+def _statistics(mean: Array, std: Array) -> dict[str, Array]:
+    """Mean and std in float32, or in float64 where 32 bits do not keep them."""
+    wide = {"mean": mean.astype(np.float64), "std": std.astype(np.float64)}
+    with np.errstate(over="ignore"):
+        narrow = {name: array.astype(np.float32) for name, array in wide.items()}
+    kept = all((np.abs(narrow[name] - array) <= _KEPT * wide["std"]).all() for name, array in wide.items())
+    return narrow if kept else wide
+
+
+def save_edgeml_bytes(model: Classifier, folder: str | Path, largest: int = 127, scalar_scale: int = 1000) -> None:
     """Write the reference project's quantised files, q<name>.npy and the three scales, into `folder`.
+
+    Matrices and biases share one whole-numbered scale, FC and FCbias another; values beyond `largest` are held to it,
+    so that no sign is lost. Scales and products are float32, as the reference computes them.
 
     Args:
         model: a classifier of one layer.
-        folder: where to.
-        largest: m; integers are int8 up to 127, int16 up to 32767, else int32.
+        folder: where to; files of another model of the format in it are removed.
+        largest: m; integers are -(m + 1) to m, int8 up to 127, int16 up to 32767, else int32.
+        scalar_scale: what the sigmoids of the scalars are multiplied by; they are int32.
 
     Raises:
-        ModelFileError: as `save_edgeml`.
+        ModelFileError: as `save_edgeml`, or weights that are all zero and have no scale.
+        ConfigError: `largest` or `scalar_scale` is not positive, or gives integers beyond 32 bits.
     """
-    files = _float_files(model)
-    kind = cast(RNNCell, model.rnn.cells[0]).kind
-    scalars, head = {name for name, _ in kind.scalars}, {"FC", "FCbias"}
-    parameters = files.keys() - scalars - head
-    width = np.int8 if largest <= 127 else np.int16 if largest <= 32767 else np.int32
-
-    def scale(names: Iterable[str]) -> float:
-        return (2 * largest + 1) / (2 * max(float(np.abs(files[name]).max()) for name in names))
-
-    parameter_scale, head_scale = float(np.round(scale(parameters))), scale(head)
+    for name, value in (("largest", largest), ("scalar_scale", scalar_scale)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}; set export.{name}=100")
+    files = _byte_files(model, largest, scalar_scale)
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
+    for name in _NAMES - {name.removeprefix("q") for name in files}:
+        (path / f"q{name}.npy").unlink(missing_ok=True)
     for name, array in files.items():
-        if name in scalars:
-            _write(path, f"q{name}", np.round(1000.0 / (1.0 + np.exp(-array.astype(np.float64)))).astype(np.int32))
-        else:
-            by = parameter_scale if name in parameters else head_scale
-            _write(path, f"q{name}", np.round(array.astype(np.float64) * by).astype(width))
-    for name, value in (("param", parameter_scale), ("classifier", head_scale), ("scalar", 1000.0)):
-        _write(path, f"{name}ScaleFactor", np.array(value, np.float32))
+        _write(path, name, array)
+
+
+def _byte_files(model: Classifier, largest: int, scalar_scale: int) -> dict[str, Any]:
+    """What `save_edgeml_bytes` writes, by name."""
+    floats = {name: array.astype(np.float32) for name, array in _float_files(model).items()}
+    kind = cast(RNNCell, model.rnn.cells[0]).kind
+    head = {"FC", "FCbias"}
+    scalars = {name for name, _ in kind.scalars}
+    parameters = floats.keys() - scalars - head
+    parameter_scale = np.round(_byte_scale(floats, parameters, largest))
+    if parameter_scale == 0:
+        warnings.warn(
+            f"weights beyond {2 * largest + 1} have a scale of 0 and are all quantised to 0; set export.largest=32767",
+            EdgesearchWarning,
+            stacklevel=3,
+        )
+    head_scale = _byte_scale(floats, head, largest)
+    width = np.int8 if largest <= 127 else np.int16 if largest <= 32767 else np.int32
+    files = {name: _integers(_held(parameter_scale * floats[name], largest), width, "largest") for name in parameters}
+    files |= {name: _integers(_held(head_scale * floats[name], largest), width, "largest") for name in head}
+    with np.errstate(over="ignore"):
+        squashed = {name: 1.0 / (1.0 + np.exp(-floats[name])) for name in scalars}
+    files |= {name: _integers(np.round(scalar_scale * squashed[name]), np.int32, "scalar_scale") for name in scalars}
+    return {f"q{name}": integers for name, integers in files.items()} | {
+        "paramScaleFactor": parameter_scale.astype(np.int32),
+        "classifierScaleFactor": head_scale,
+        "scalarScaleFactor": scalar_scale,
+    }
+
+
+def _byte_scale(floats: Mapping[str, Array], names: Iterable[str], largest: int) -> np.floating[Any]:
+    """What takes the largest magnitude of these arrays to largest + 1/2."""
+    limit = np.max([np.max(np.abs(floats[name])) for name in names])
+    if limit == 0:
+        raise ModelFileError(f"{', '.join(sorted(names))} must not all be zero, got nothing else; train the model")
+    scale: np.floating[Any] = (2.0 * largest + 1.0) / (2.0 * limit)
+    return scale
+
+
+def _held(products: Array, largest: int) -> Array:
+    """Products rounded and held to -(largest + 1) .. largest."""
+    rounded = np.round(products)
+    rounded[rounded > largest] = largest
+    rounded[rounded < -largest] = -(largest + 1)
+    return rounded
+
+
+def _integers(rounded: Array, width: type[np.signedinteger[Any]], key: str) -> Array:
+    most = float(rounded.max())
+    if most > np.iinfo(width).max:
+        raise ConfigError(f"{key} must give integers of 32 bits, got {most:.0f}; set export.{key}={2**30}")
+    return rounded.astype(width)
 
 
 def _float_files(model: Classifier) -> dict[str, Array]:

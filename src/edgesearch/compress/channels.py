@@ -22,6 +22,8 @@ _ROWS = 1024  # frames kept
 _LARGEST_OFFSET = 2.0**52
 _LEAST = 5  # a deviation is so many bits of steps, or the frame is widened
 _COARSE = 3  # likewise, or the user is told
+_WHOLE = 8  # deviations from end to end of what is normally distributed
+_NEAR = 16  # deviations that a mean may always be from zero
 
 
 @dataclass
@@ -108,6 +110,17 @@ def coarse(given: Format, frames: Frames, unit: Floats | None) -> list[int]:
     steps = np.array([2.0 ** -given.channel(d)[0] for d in range(len(frames.low))])
     deviation = frames.deviation if unit is None else unit
     return [int(d) for d in np.flatnonzero((steps > deviation * 2.0**-_COARSE) & (frames.deviation > 0))]
+
+
+def distant(frames: Frames, bits: int) -> list[int]:
+    """Return the channels that are far from zero for their deviation, where frames are not normalised.
+
+    A weight of so many bits is rounded by up to 2^-bits of the largest, which the mean multiplies: the shift that comes
+    of it is more than an eighth of what the deviation gives. A channel of rare values has those for its deviation.
+    """
+    spread = np.maximum(frames.deviation, (frames.high - frames.low) / _WHOLE)
+    reach = spread * max(_NEAR, 2.0 ** (bits - _COARSE))
+    return [int(d) for d in np.flatnonzero((np.abs(frames.mean) > reach) & (frames.deviation > 0))]
 
 
 def _by_channel(bits: int, frames: Frames, how: str, wanted: Floats, *, offsets: bool) -> ChannelFormat:

@@ -1,7 +1,7 @@
 """A float classifier as an ONNX graph: each layer a Scan over the frames, or the LSTM and GRU operators of ONNX.
 
-Needs the extra `onnx`. Input `x` is (T, B, D), normalised, with B free, and T too for recurrent models; output `logits`
-is (B, C).
+Needs the extra `onnx`. Input `x` is (T, B, D), raw frames in the data's units, with B free, and T too for recurrent
+models; output `logits` is (B, C).
 """
 
 from pathlib import Path
@@ -16,12 +16,19 @@ from edgesearch.cells.classifier import AnyClassifier, Classifier
 from edgesearch.cells.conv import ConvClassifier
 from edgesearch.errors import ConfigError
 from edgesearch.export.onnx_conv import convolutional_graph
+from edgesearch.export.onnx_input import Scaling, graph_input
 
 _OPSET = 17
 
 
-def export_onnx(model: AnyClassifier, path: Path) -> None:
+def export_onnx(model: AnyClassifier, path: Path, scaling: Scaling | None = None) -> None:
     """Write `model` as an ONNX file.
+
+    Args:
+        model: a classifier of normalised frames.
+        path: of the file.
+        scaling: what normalises frames, which becomes the first thing in the graph; `x` is float64 if it is, else
+            float32. Without it `x` is taken as normalised.
 
     Raises:
         ConfigError: the package onnx is missing, or a nonlinearity has no name.
@@ -30,7 +37,10 @@ def export_onnx(model: AnyClassifier, path: Path) -> None:
         import onnx
     except ImportError as error:
         raise ConfigError("export=onnx needs the package onnx, got none; pip install 'edgesearch[onnx]'") from error
-    graph = convolutional_graph(onnx, model) if isinstance(model, ConvClassifier) else _Model(onnx, model).graph()
+    if isinstance(model, ConvClassifier):
+        graph = convolutional_graph(onnx, model, scaling)
+    else:
+        graph = _Model(onnx, model).graph(scaling)
     opset = onnx.helper.make_opsetid("", _OPSET)
     made = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
     onnx.checker.check_model(made, full_check=True)
@@ -60,10 +70,14 @@ class _Model:
         self._initializers: list[Any] = []
         self._nodes = _Nodes(onnx, "n")
 
-    def graph(self) -> Any:
+    def graph(self, scaling: Scaling | None) -> Any:
         """The whole model."""
         helper, kind = self._onnx.helper, self._onnx.TensorProto.FLOAT
-        rnn, x = self._model.rnn, "x"
+        rnn = self._model.rnn
+        given = graph_input(self._onnx, ["T", "B", rnn.input_size], scaling)
+        self._nodes.nodes += given.nodes
+        self._initializers += given.initializers
+        x = given.frames
         last: list[str] = []
         for layer in range(rnn.num_layers):
             outputs, last = [], []
@@ -80,9 +94,8 @@ class _Model:
         self._nodes.nodes.append(
             helper.make_node("Add", [product, self._constant("FCbias", self._model.FCbias)], ["logits"])
         )
-        given = helper.make_tensor_value_info("x", kind, ["T", "B", rnn.input_size])
         found = helper.make_tensor_value_info("logits", kind, ["B", self._model.classes])
-        return helper.make_graph(self._nodes.nodes, "edgesearch", [given], [found], self._initializers)
+        return helper.make_graph(self._nodes.nodes, "edgesearch", [given.info], [found], self._initializers)
 
     def _constant(self, name: str, values: Tensor | Any) -> str:
         array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

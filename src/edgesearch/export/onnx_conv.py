@@ -5,11 +5,12 @@ from typing import Any
 from torch import Tensor
 
 from edgesearch.cells.conv import ConvClassifier, Stage
+from edgesearch.export.onnx_input import Scaling, graph_input
 
 
-def convolutional_graph(onnx: Any, model: ConvClassifier) -> Any:
-    """Return the graph of a model: `x` (T, B, D) with B free, `logits` (B, C)."""
-    return _Graph(onnx, model).proto()
+def convolutional_graph(onnx: Any, model: ConvClassifier, scaling: Scaling | None) -> Any:
+    """Return the graph of a model: `x` (T, B, D) with B free, raw if there is scaling, `logits` (B, C)."""
+    return _Graph(onnx, model).proto(scaling)
 
 
 class _Graph:
@@ -18,16 +19,18 @@ class _Graph:
         self._nodes: list[Any] = []
         self._initializers: list[Any] = []
 
-    def proto(self) -> Any:
+    def proto(self, scaling: Scaling | None) -> Any:
         helper, kind, spec = self._onnx.helper, self._onnx.TensorProto.FLOAT, self._model.spec
-        windows = self._add("Transpose", "x", perm=[1, 0, 2])
+        given = graph_input(self._onnx, [spec.steps, "B", spec.input_size], scaling)
+        self._nodes += given.nodes
+        self._initializers += given.initializers
+        windows = self._add("Transpose", given.frames, perm=[1, 0, 2])
         maps = self._add("Reshape", windows, self._shape("windows", (-1, 1, spec.steps, spec.input_size)))
         for stage in spec.stages:
             maps = self._stage(stage, maps)
         self._nodes.append(helper.make_node("Identity", [maps], ["logits"]))
-        given = helper.make_tensor_value_info("x", kind, [spec.steps, "B", spec.input_size])
         found = helper.make_tensor_value_info("logits", kind, ["B", spec.classes])
-        return helper.make_graph(self._nodes, "edgesearch", [given], [found], self._initializers)
+        return helper.make_graph(self._nodes, "edgesearch", [given.info], [found], self._initializers)
 
     def _stage(self, stage: Stage, maps: str) -> str:
         g = stage.geometry

@@ -84,7 +84,10 @@ def load_variant(config: Config, *, quantization: bool = True, pruning: bool = T
     stored = folder.config()
     stored.data.path = config.data.path or stored.data.path
     if source_digest(stored.data) != record["data"]["content"]:
-        raise ModelFileError(f"the run was trained on other content than {stored.data.path} holds now; train it again")
+        raise ModelFileError(
+            f"the run was trained on other content than {stored.data.path} holds now; train it again, or set data.path "
+            "to that content"
+        )
     dataset = load_dataset(stored.data)
     spec = spec_for(stored, dataset)
     model = build_classifier(spec, stored.cell.backend)
