@@ -113,7 +113,7 @@ MIXED = SETS["epoch milliseconds, V, A"]
         ("quant.activation_bits=8",),
         ("cell=lstm", "train.arithmetic=fixed", "train.lr=0.03"),
         ("cell=lenet5", "cell.channels=4", "cell.hidden_size=16"),
-        ("schedule.quantize_from=0.5", "quant.weight_bits=4"),
+        ("schedule.quantize_from=0.5", "cell=ugrnn"),
         ("data.augment=true", "data.noise=0.1", "cell=gru", "cell.num_layers=2"),
     ],
     ids=" ".join,
