@@ -8,11 +8,14 @@ import torch
 from edgesearch.budget import FLOAT32, Size, Widths, edgeml_bytes, model_size, over_budget
 from edgesearch.budget.size import macs
 from edgesearch.cells.classifier import build_classifier
+from edgesearch.cells.conv import ConvSpec
 from edgesearch.cells.spec import KINDS, ModelSpec
 from edgesearch.compress import calibrate as compress
+from edgesearch.compress.channels import frame_bits
 from edgesearch.compress.finetune import calibrated, raw_graph
 from edgesearch.compress.program import compile_program
 from edgesearch.compress.threshold import keep_largest
+from edgesearch.data.frames import Frames
 from edgesearch.errors import ConfigError
 from edgesearch.export.layout import ram_bytes
 from tests.conftest import composed
@@ -96,7 +99,20 @@ def test_sparse_matrices_of_one_block_are_priced_exactly(cell: str, sparsity: fl
     assert model_size(spec, Widths(8, 16)) == compiled_size(spec, (8, 16), sparsity)
 
 
-def compiled_size(spec: ModelSpec, bits: tuple[int, int], sparsity: float) -> Size:
+def test_a_frame_that_takes_more_bits_is_priced_so() -> None:
+    spec = ModelSpec("fastgrnn", 6, 5, 7, 3)
+    assert model_size(spec, Widths(8, 16, frame_bits=24)) == compiled_size(spec, (8, 16), 0.0, spike=3000.0)
+    lenet = ConvSpec("lenet5", 8, 5, 3, 4, 6)
+    x = torch.randn(8, 50, 5, generator=torch.Generator().manual_seed(0))
+    x[0, 0, 0] = 3000.0
+    graph = raw_graph(build_classifier(lenet), 8, torch.zeros(5), torch.ones(5))
+    program = compile_program(graph, calibrated(graph, x, compress.Widths(8, 16, "max")), 1e-3)
+    assert ram_bytes(program) == model_size(lenet, Widths(8, 16, frame_bits=24)).ram_bytes
+    frames = Frames.of(x.reshape(-1, 5).numpy())
+    assert frame_bits(frames, (1.0,) * 5, 16, "max") == program.values["input"].format.bits == 24
+
+
+def compiled_size(spec: ModelSpec, bits: tuple[int, int], sparsity: float, spike: float | None = None) -> Size:
     """Compile a model with weights of which none is rounded to zero, and read its costs off the program."""
     model = build_classifier(spec, "eager")
     generator = torch.Generator().manual_seed(0)
@@ -109,7 +125,10 @@ def compiled_size(spec: ModelSpec, bits: tuple[int, int], sparsity: float) -> Si
     D = spec.input_size
     graph = raw_graph(model, spec.steps, torch.zeros(D), torch.ones(D))
     x = torch.randn(spec.steps, 50, D, generator=generator)
-    program = compile_program(graph, calibrated(graph, x, compress.Widths(*bits)), 1e-3)
+    how = "error"
+    if spike is not None:
+        x[0, 0, 0], how = spike, "max"
+    program = compile_program(graph, calibrated(graph, x, compress.Widths(*bits, how)), 1e-3)
     return Size(program.flash_bytes, ram_bytes(program), program.macs)
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from edgesearch.compress.channels import WIDE, Frames, coarse, input_format
+from edgesearch.compress.channels import WIDE, coarse, input_format
 from edgesearch.compress.fitting import fitted
+from edgesearch.data.frames import Frames
 from edgesearch.numerics.format import ChannelFormat, Format
 
 

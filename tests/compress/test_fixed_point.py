@@ -9,10 +9,10 @@ import torch
 from edgesearch.cells.classifier import Classifier, build_classifier
 from edgesearch.cells.spec import ModelSpec
 from edgesearch.compress.calibrate import Widths
-from edgesearch.compress.channels import Frames
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.fixed_point import WEIGHTS, FixedPoint, public_formats
 from edgesearch.compress.program import compile_program
+from edgesearch.data.frames import Frames
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.fixed import Arithmetic, Fixed
 from edgesearch.numerics.format import Format

@@ -12,11 +12,11 @@ from edgesearch.cells.conv import ConvSpec
 from edgesearch.cells.spec import ModelSpec
 from edgesearch.compress.build import build_graph
 from edgesearch.compress.calibrate import Widths, choose_tables
-from edgesearch.compress.channels import Frames
 from edgesearch.compress.executor import Executor
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.fixed_point import public_formats
 from edgesearch.compress.program import compile_program
+from edgesearch.data.frames import Frames
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.fixed import Arithmetic, Fixed
 from edgesearch.numerics.format import Format

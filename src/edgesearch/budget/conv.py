@@ -4,12 +4,10 @@ The program keeps the window, the maps that a layer reads and writes, and the lo
 its kernels are not.
 """
 
-from edgesearch.budget.storage import FLOAT32, Size, Widths, stored
+from edgesearch.budget.storage import FLOAT32, SCALING, Size, Widths, stored
 from edgesearch.cells.conv import ConvSpec, Stage
 from edgesearch.numerics.format import Format
 from edgesearch.numerics.packing import stored_bits
-
-_SCALING = 2  # constants of 16 bits for each feature
 
 
 def conv_size(spec: ConvSpec, widths: Widths) -> Size:
@@ -20,12 +18,13 @@ def conv_size(spec: ConvSpec, widths: Widths) -> Size:
         busiest = max(before + after for before, after in zip([_window(spec), *maps], maps, strict=False))
         return Size(flash, 4 * busiest, conv_macs(spec))
     activation = 1 if widths.activation_bits <= 8 else 2
-    flash = 2 * _SCALING * spec.input_size
+    flash = widths.scaling_bytes * SCALING * spec.input_size
     for stage in spec.stages:
         if stage.weighs:
             flash += _weights(stage, widths.weight_bits) + 2 * stage.outputs
-    ram = 2 * spec.classes + 4 + activation * (spec.input_size + _window(spec))
-    maps = [_even(activation * size) for size in (_window(spec), *(stage.size for stage in spec.stages[:-1]))]
+    ram = 2 * spec.classes + 4 + widths.frame_bytes * (spec.input_size + _window(spec))
+    maps = [_even(widths.frame_bytes * _window(spec))]
+    maps += [_even(activation * stage.size) for stage in spec.stages[:-1]]
     ram += max(map(sum, zip(maps, [*maps[1:], 0], strict=True)))
     return Size(flash, ram, conv_macs(spec) + _window(spec))
 

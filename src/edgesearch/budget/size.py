@@ -5,15 +5,13 @@ blocks of a cell with several gates, which training decides.
 """
 
 from edgesearch.budget.conv import conv_size
-from edgesearch.budget.storage import FLOAT32, Size, Widths, stored
+from edgesearch.budget.storage import FLOAT32, SCALING, Size, Widths, stored
 from edgesearch.cells.classifier import AnySpec
 from edgesearch.cells.conv import ConvSpec
 from edgesearch.cells.spec import LayerSpec, ModelSpec, TensorSpec
 from edgesearch.config import BudgetConfig
 from edgesearch.numerics.approximation import APPROXIMATED, SOURCE, Table, approximate
 from edgesearch.numerics.format import Format
-
-_SCALING = 2  # constants of 16 bits for each input value
 
 
 def model_size(spec: AnySpec, widths: Widths) -> Size:
@@ -31,7 +29,8 @@ def model_size(spec: AnySpec, widths: Widths) -> Size:
 
 
 def _program_flash(spec: ModelSpec, widths: Widths) -> int:
-    flash = 2 * _SCALING * spec.input_size + sum(table.flash_bytes for table in _tables(spec, widths).values())
+    flash = widths.scaling_bytes * SCALING * spec.input_size
+    flash += sum(table.flash_bytes for table in _tables(spec, widths).values())
     for layer in spec.layers():
         for tensor in layer.tensors():
             if tensor.role == "matrix":
@@ -65,7 +64,7 @@ def _tables(spec: ModelSpec, widths: Widths) -> dict[str, Table]:
 def _program_ram(spec: ModelSpec, widths: Widths) -> int:
     """States, a frame in raw and in scaled numbers, what a step keeps in arrays, logits."""
     activation = 1 if widths.activation_bits <= 8 else 2
-    ram = 2 * spec.input_size * activation + 2 * spec.classes
+    ram = 2 * spec.input_size * widths.frame_bytes + 2 * spec.classes
     for layer in spec.layers():
         H, reset = layer.hidden_size, layer.kind.name == "gru" and not layer.reset_after
         arrays = 1 + (2 if reset else 0)  # the next h; r * h and z, which a second loop reads

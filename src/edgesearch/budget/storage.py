@@ -9,16 +9,31 @@ from edgesearch.numerics.packing import index_bytes, stored_bits
 
 @dataclass(frozen=True)
 class Widths:
-    """Bits of a stored weight and of an activation, and the worst error of an approximated function."""
+    """Bits of a stored weight and of an activation, the worst error of an approximated function, bits of a frame.
+
+    A frame has those of an activation where `frame_bits` is None.
+    """
 
     weight_bits: int
     activation_bits: int
     function_error: float = 1e-3
+    frame_bits: int | None = None
 
     @classmethod
-    def of(cls, quant: QuantConfig) -> "Widths":
-        """Return the widths of the integer program."""
-        return cls(quant.weight_bits, quant.activation_bits, quant.function_error)
+    def of(cls, quant: QuantConfig, frame_bits: int) -> "Widths":
+        """Return the widths of the integer program, whose frames take so many bits."""
+        return cls(quant.weight_bits, quant.activation_bits, quant.function_error, frame_bits)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a value of a frame, raw or scaled."""
+        bits = stored_bits(Format(self.frame_bits or self.activation_bits, 0))
+        return max(1, bits // 8)
+
+    @property
+    def scaling_bytes(self) -> int:
+        """Bytes of a constant by which frames are scaled: 16 bits, or those of a wider frame."""
+        return max(2, self.frame_bytes)
 
     @property
     def label(self) -> str:
@@ -27,6 +42,7 @@ class Widths:
 
 
 FLOAT32 = Widths(32, 32)
+SCALING = 2  # constants for each value of a frame: scale and offset
 
 
 @dataclass(frozen=True)

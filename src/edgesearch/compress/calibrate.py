@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgesearch.compress.channels import Frames, input_format
+from edgesearch.compress.channels import input_format
 from edgesearch.compress.executor import Executor
 from edgesearch.compress.fitting import FINEST, fitted
 from edgesearch.compress.graph import INPUT, Graph
 from edgesearch.config import QuantConfig
+from edgesearch.data.frames import Frames
 from edgesearch.errors import ConfigError, DataError
 from edgesearch.numerics.approximation import SOURCE, Table, approximate
 from edgesearch.numerics.format import Floats, Format

@@ -4,79 +4,23 @@ What was seen of the frames flows in, a `Format` or a `ChannelFormat` comes out.
 deviation is many steps of the format, so that pressure in Pa and acceleration in g can share a frame.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import functools
 
 import numpy as np
-import numpy.typing as npt
 
 from edgesearch.compress.fitting import fitted
+from edgesearch.data.frames import Frames
 from edgesearch.numerics.format import ChannelFormat, Floats, Format
 
 WIDE = 24  # bits of a frame where 16 do not resolve a channel; they take 32
 _WIDENED = 16
 _FINEST = 126  # fraction bits of a channel, of either sign
 _GAIN = 2  # bits that an offset must give
-_ROWS = 1024  # frames kept
 _LARGEST_OFFSET = 2.0**52
 _LEAST = 5  # a deviation is so many bits of steps, or the frame is widened
 _COARSE = 3  # likewise, or the user is told
 _WHOLE = 8  # deviations from end to end of what is normally distributed
 _NEAR = 16  # deviations that a mean may always be from zero
-
-
-@dataclass
-class Frames:
-    """What was seen of frames of D channels.
-
-    Attributes:
-        low, high, mean, deviation: of each channel (D,), in its unit.
-        count: frames.
-        rows: frames drawn evenly from all (k, D).
-    """
-
-    low: Floats
-    high: Floats
-    mean: Floats
-    deviation: Floats
-    count: int
-    rows: Floats = field(repr=False)
-
-    @classmethod
-    def of(cls, frames: npt.NDArray[np.floating[Any]]) -> "Frames":
-        """Return what there is to see of frames (N, D), with up to `_ROWS` of them from all over."""
-        exact = frames.astype(np.float64)
-        rows = exact[np.linspace(0, len(exact) - 1, min(_ROWS, len(exact))).astype(int)]
-        return cls(exact.min(0), exact.max(0), exact.mean(0), exact.std(0), len(exact), rows)
-
-    def joined(self, other: "Frames", generator: np.random.Generator) -> "Frames":
-        """Return both together (Chan et al. 1979); rows are kept in proportion."""
-        count = self.count + other.count
-        share = other.count / count
-        apart = other.mean - self.mean
-        square = (1 - share) * self.deviation**2 + share * other.deviation**2 + share * (1 - share) * apart**2
-        rows = np.concatenate((self.rows, other.rows))
-        if len(rows) > _ROWS:
-            taken = min(len(other.rows), max(1, round(_ROWS * share)))
-            kept = generator.permutation(len(self.rows))[: _ROWS - taken]
-            rows = np.concatenate((self.rows[kept], other.rows[generator.permutation(len(other.rows))[:taken]]))
-        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
-        return Frames(low, high, self.mean + share * apart, np.sqrt(square), count, rows)
-
-    def widened(self, margin: npt.NDArray[np.floating[Any]]) -> "Frames":
-        """Return frames that reach further by `margin` (D,) on both sides."""
-        return Frames(self.low - margin, self.high + margin, self.mean, self.deviation, self.count, self.rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "Frames":
-        """Read back what `to_json` gave."""
-        arrays = {name: np.array(found[name], np.float64) for name in ("low", "high", "mean", "deviation", "rows")}
-        return cls(count=int(found["count"]), **arrays)
 
 
 def input_format(plain: Format, frames: Frames, how: str, unit: Floats | None, *, widen: bool) -> Format:
@@ -103,6 +47,14 @@ def input_format(plain: Format, frames: Frames, how: str, unit: Floats | None, *
     if not any(found.offsets) and len(set(found.fractions)) == 1:
         return Format(found.bits, found.fractions[0])
     return found
+
+
+@functools.lru_cache(maxsize=64)
+def frame_bits(frames: Frames, unit: tuple[float, ...], bits: int, how: str) -> int:
+    """Return the bits that a frame, divided by `unit`, takes where `bits` are asked for, which may be more."""
+    largest = float(max(np.abs(frames.low).max(), np.abs(frames.high).max()))
+    plain = fitted(frames.rows.reshape(-1), largest, bits, how)
+    return input_format(plain, frames, how, np.array(unit), widen=True).bits
 
 
 def coarse(given: Format, frames: Frames, unit: Floats | None) -> list[int]:

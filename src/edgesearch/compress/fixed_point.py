@@ -12,10 +12,11 @@ from torch import Tensor
 
 from edgesearch.cells.classifier import Classifier
 from edgesearch.compress.calibrate import SCALING_FINEST, Widths
-from edgesearch.compress.channels import Frames, input_format
+from edgesearch.compress.channels import input_format
 from edgesearch.compress.fitting import fitted
 from edgesearch.compress.graph import INPUT, Graph
 from edgesearch.compress.program import compile_program
+from edgesearch.data.frames import Frames
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.approximation import SOURCE
 from edgesearch.numerics.fixed import Arithmetic, Fixed

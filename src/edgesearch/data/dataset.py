@@ -1,10 +1,12 @@
 """The arrays every other layer works on, and the checks a set must pass before anything is trained on it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesearch.data.frames import Frames
 from edgesearch.errors import DataError
 
 Floats = npt.NDArray[np.float32]
@@ -62,6 +64,11 @@ class Dataset:
     background: float | None = None
     subset_of: str | None = None
     front_end: str | None = None
+
+    @cached_property
+    def frames(self) -> Frames:
+        """What there is to see of the training frames."""
+        return Frames.of(self.train.x.reshape(-1, self.input_size))
 
     @property
     def steps(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from edgesearch.compress.calibrate import choose_tables
-from edgesearch.compress.channels import Frames, coarse
+from edgesearch.compress.channels import coarse
 from edgesearch.compress.graph import INPUT
 from edgesearch.compress.lost import most_lost
 from edgesearch.config import Config
@@ -43,7 +43,7 @@ def doubt_majority(scores: Scores, majority: float, names: tuple[str, ...]) -> N
 def doubt_channels(program: IntegerProgram, dataset: Dataset) -> None:
     """Warn of channels of which the input's format resolves hardly anything."""
     given = program.values[INPUT].format
-    frames = Frames.of(dataset.train.x.reshape(-1, dataset.input_size))
+    frames = dataset.frames
     for channel in coarse(given, frames, dataset.std.astype(np.float64)):
         _warn(
             f"channel {channel} (from 0) has a deviation of {dataset.std[channel]:.3g}, of which {given.bits} bits "

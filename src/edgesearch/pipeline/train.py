@@ -8,7 +8,9 @@ from rich.console import Console
 
 from edgesearch.budget import Widths, model_size, over_budget
 from edgesearch.cells.classifier import AnySpec, classifier_spec
-from edgesearch.config import Config
+from edgesearch.compress.channels import frame_bits
+from edgesearch.compress.graph import INPUT
+from edgesearch.config import Config, QuantConfig
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.errors import ConfigError, EdgesearchError
 from edgesearch.pipeline.doubts import doubt_tails
@@ -34,7 +36,7 @@ def train(config: Config) -> Record:
     if record is None:
         dataset = load_dataset(config.data)
         spec = spec_for(config, dataset)
-        check_budget(config, spec)
+        check_budget(config, spec, dataset)
         with folder.locked():
             record = folder.finished() or _run(config, dataset, spec, folder, content)
     else:
@@ -43,15 +45,23 @@ def train(config: Config) -> Record:
     return record
 
 
-def check_budget(config: Config, spec: AnySpec) -> None:
+def check_budget(config: Config, spec: AnySpec, dataset: Dataset) -> None:
     """Raise `ConfigError` if the integer model, at the bit widths of `quant`, exceeds a limit of the budget."""
-    widths = Widths.of(config.quant)
+    widths = program_widths(config.quant, dataset)
     exceeded = over_budget(model_size(spec, widths), config.budget)
     if exceeded:
         raise ConfigError(
             f"a model must fit its budget at {widths.label} weights, got {', '.join(exceeded)}; lower "
             "cell.hidden_size or the ranks, raise schedule.sparsity, or raise the limits"
         )
+
+
+def program_widths(quant: QuantConfig, dataset: Dataset) -> Widths:
+    """Return the widths of a program on `dataset`, whose channels may need wider frames."""
+    bits = quant.named.get(INPUT, quant.activation_bits)
+    if INPUT not in quant.named:
+        bits = frame_bits(dataset.frames, tuple(dataset.std.tolist()), bits, quant.range)
+    return Widths.of(quant, bits)
 
 
 def spec_for(config: Config, dataset: Dataset) -> AnySpec:

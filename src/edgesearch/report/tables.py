@@ -82,7 +82,7 @@ def comparison(points: Sequence[tuple[list[str], Record]]) -> Table:
         integer = list(record["sizes"].values())[-1]
         table.add_row(
             " ".join(_short(override) for override in overrides if override not in shared),
-            percent(list(record["test_accuracy"].values())[-1]),
+            percent_within(list(record["test_accuracy"].values())[-1], record["data"]["rows"]["test"]),
             percent(list(record["val_accuracy"].values())[-1]),
             str(record["nonzeros"]),
             f"{integer['flash_bytes']:,} B",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgesearch.budget import Size, Widths, excess, model_size
+from edgesearch.budget import Size, excess, model_size
 from edgesearch.cells.classifier import AnySpec
 from edgesearch.config import BudgetConfig, Config, DataConfig, config_hash
 from edgesearch.config.checks import check
@@ -15,7 +15,7 @@ from edgesearch.config.identity import flat
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.errors import ConfigError
 from edgesearch.pipeline.folder import RunFolder
-from edgesearch.pipeline.train import spec_for
+from edgesearch.pipeline.train import program_widths, spec_for
 from edgesearch.search.space import Params, Space, Value, assign
 
 Compose = Callable[[Sequence[str]], Config]
@@ -135,7 +135,8 @@ def narrowest(proposal: Proposal, widths: Sequence[tuple[int, int]]) -> dict[str
 
 def size_at(proposal: Proposal, weight_bits: int, activation_bits: int) -> Size:
     """Return the closed-form size of a proposal's program."""
-    return model_size(proposal.spec, Widths(weight_bits, activation_bits, proposal.config.quant.function_error))
+    quant = replace(proposal.config.quant, weight_bits=weight_bits, activation_bits=activation_bits)
+    return model_size(proposal.spec, program_widths(quant, proposal.dataset))
 
 
 def _absent(base: Config) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from edgesearch.cells.classifier import Classifier
 from edgesearch.compress.calibrate import Widths
-from edgesearch.compress.channels import Frames
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.fixed_point import FixedPoint, public_formats
 from edgesearch.compress.graph import INPUT
@@ -64,7 +63,7 @@ class FixedClassifier(SequenceClassifier):
         graph = raw_graph(model, dataset.steps, self._mean, self._std)
         noise = _DEVIATIONS * config.data.noise if config.data.augment else 0.0
         largest = float(np.abs(dataset.train.x).max()) + noise * float(dataset.std.max())
-        frames = Frames.of(dataset.train.x.reshape(-1, dataset.input_size)).widened(noise * dataset.std)
+        frames = dataset.frames.widened(noise * dataset.std)
         self.formats = public_formats(graph, Widths.of(config.quant), frames, largest)
         fractions, offsets = zip(*map(self.formats[INPUT].channel, range(dataset.input_size)), strict=True)
         self._scale = 2.0 ** torch.tensor(fractions, dtype=torch.float64)
