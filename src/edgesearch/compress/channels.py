@@ -18,7 +18,7 @@ _FINEST = 126  # fraction bits of a channel, of either sign
 _GAIN = 2  # bits that an offset must give
 _LARGEST_OFFSET = 2.0**52
 _LEAST = 5  # a deviation is so many bits of steps, or the frame is widened
-_COARSE = 3  # likewise, or the user is told
+_COARSE, _NARROW = 3, 8  # likewise, or the user is told; of frames of few bits who asked for them is told less
 _WHOLE = 8  # deviations from end to end of what is normally distributed
 _NEAR = 16  # deviations that a mean may always be from zero
 
@@ -58,10 +58,11 @@ def frame_bits(frames: Frames, unit: tuple[float, ...], bits: int, how: str) -> 
 
 
 def coarse(given: Format, frames: Frames, unit: Floats | None) -> list[int]:
-    """Return the channels of which a format resolves hardly anything: less than an eighth of their deviation."""
+    """Return the channels of which a format resolves hardly anything, such as an eighth of a deviation in 16 bits."""
     steps = np.array([2.0 ** -given.channel(d)[0] for d in range(len(frames.low))])
     deviation = frames.deviation if unit is None else unit
-    return [int(d) for d in np.flatnonzero((steps > deviation * 2.0**-_COARSE) & (frames.deviation > 0))]
+    least = deviation * 2.0 ** -(_COARSE if given.bits > _NARROW else 1)
+    return [int(d) for d in np.flatnonzero((steps > least) & (frames.deviation > 0))]
 
 
 def distant(frames: Frames, bits: int) -> list[int]:

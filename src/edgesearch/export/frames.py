@@ -6,7 +6,9 @@ from edgesearch.numerics.program import IntegerProgram
 _PER_LINE = 8
 
 _HELPER = """/* A value in the unit of channel 0..MODEL_INPUTS-1 as the frame's integer, held to {low}..{high}.
-   Firmware that does not call it, as it has integers already, pays nothing for its floating point. */
+   Firmware that does not call it, as it has integers already, pays nothing for its floating point; where a compiler
+   knows none, define MODEL_NO_FLOAT. */
+#ifndef MODEL_NO_FLOAT
 static inline model_input model_quantize(int channel, double value) {{
 {tables}
   int32_t whole;
@@ -15,7 +17,8 @@ static inline model_input model_quantize(int channel, double value) {{
   if (n >= {high}) return {high};
   whole = (int32_t)n;
   return (model_input)(whole > n ? whole - 1 : whole);
-}}"""
+}}
+#endif"""
 
 
 def bullets(program: IntegerProgram) -> str:

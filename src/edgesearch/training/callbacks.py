@@ -124,8 +124,10 @@ class BestEpoch(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them and report the rows already done; the clock goes on where it stood."""
-        unknown = {f"val_{metric}": math.nan for metric in METRICS}  # (version 0.1 noted the accuracy alone)
-        self.history, self.best = [unknown | row for row in state_dict["history"]], state_dict["best"]
+        self.history, self.best = state_dict["history"], state_dict["best"]
+        for row in self.history:
+            for metric in METRICS:
+                row.setdefault(f"val_{metric}", math.nan)  # (version 0.1 noted the accuracy alone)
         self.resumed_at = len(self.history)
         for row in self.history:
             self._on_epoch(row)
