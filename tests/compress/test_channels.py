@@ -63,7 +63,7 @@ def test_a_channel_that_stays_coarse_is_named() -> None:
     x = frames([0.0, 0.0], [1.0, 1.0])
     seen = Frames.of(x)
     assert coarse(Format(16, 12), seen, None) == []
-    assert coarse(Format(8, 1), seen, None) == [0, 1]
+    assert coarse(Format(8, 0), seen, None) == [0, 1]
     assert coarse(ChannelFormat(8, 7, True, (5, 0), (0, 0)), seen, None) == [1]
 
 
