@@ -21,7 +21,8 @@ from edgesearch.compress.executor import Executor
 from edgesearch.compress.graph import INPUT, Graph
 from edgesearch.compress.mixed import Lowered, lower_widths
 from edgesearch.compress.program import compile_program
-from edgesearch.config.schema import RANGES
+from edgesearch.config.schema import METRICS, RANGES
+from edgesearch.data.scores import Scores
 from edgesearch.errors import ConfigError, DataError, EdgesearchWarning, ModelFileError
 from edgesearch.numerics.format import Format
 from edgesearch.numerics.interpreter import input_integers, run
@@ -192,20 +193,23 @@ class Quantizer:
         """The integer program."""
         return compile_program(self.graph, self.formats, self.widths.function_error)
 
-    def lower(self, x: Tensor, y: Tensor, loss: float = 0.005) -> Lowered:
+    def lower(self, x: Tensor, y: Tensor, loss: float = 0.005, metric: str = "accuracy") -> Lowered:
         """Lower bit widths greedily, per matrix and for all activations, and keep them; for `bits="mixed"`.
 
         Args:
             x: validation sequences in the model's layout.
             y: their classes (B,).
-            loss: how far validation accuracy may fall, as a fraction.
+            loss: how far the validation score may fall, as a fraction.
+            metric: what that is: `accuracy`, `balanced_accuracy` or `macro_f1`.
 
         Raises:
-            ConfigError: the quantiser was made for widths that are given, or `loss` is negative.
+            ConfigError: the quantiser was made for widths that are given, `loss` is negative, or an unknown metric.
             DataError: x and y do not go together.
         """
         if loss < 0:
             raise ConfigError(f"loss must be at least 0, got {loss}; use loss=0.005")
+        if metric not in METRICS:
+            raise ConfigError(f"metric must be one of {', '.join(METRICS)}, got {metric}; use metric='accuracy'")
         if not self.mixed:
             raise ConfigError(f"widths are lowered for bits=mixed, got bits={self.widths.weights}; use bits='mixed'")
         frames_first = torch.as_tensor(x).transpose(0, 1) if self.classifier.rnn.batch_first else torch.as_tensor(x)
@@ -214,10 +218,11 @@ class Quantizer:
             given = f"{tuple(x.shape)} and {tuple(y.shape)}"
             raise DataError(f"validation data are sequences and as many classes, got {given}; check both")
 
-        def accuracy(program: IntegerProgram) -> float:
-            return float((run(program, input_integers(program, sequences)).answers == labels).mean())
+        def score(program: IntegerProgram) -> float:
+            answers = run(program, input_integers(program, sequences)).answers
+            return Scores.of(answers, labels, program.classes).score(metric)
 
-        found = lower_widths(self.graph, self.ranges, self.widths, accuracy, loss)
+        found = lower_widths(self.graph, self.ranges, self.widths, score, loss)
         self.widths, self._executor, self._lowered = found.widths, None, found
         return found
 
