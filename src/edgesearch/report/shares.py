@@ -18,7 +18,12 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
+def within(share: float, rows: int) -> str:
+    """Return the interval of a share of `rows` examples as text."""
+    low, high = interval(share, rows)
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
 def percent_within(share: float, rows: int) -> str:
     """Return a share of `rows` examples as text, with its interval."""
-    low, high = interval(share, rows)
-    return f"{percent(share)} ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{percent(share)} ({within(share, rows)})"

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from edgesearch.report.record import Record, metric_of
-from edgesearch.report.shares import percent, percent_within
+from edgesearch.report.shares import percent, percent_within, within
 from edgesearch.report.study import RULE, in_words
 
 
@@ -75,14 +75,15 @@ def comparison(points: Sequence[tuple[list[str], Record]]) -> Table:
     """Return one row a sweep point: what its overrides differ in, accuracies, non-zeros, integer flash, folder name."""
     shared = set.intersection(*(set(overrides) for overrides, _ in points))
     table = Table(title="sweep", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("point", "test", "validation", "non-zeros", "flash", "folder"):
+    for name in ("point", "test", "95 %", "validation", "non-zeros", "flash", "folder"):
         outer = name in ("point", "folder")
         table.add_column(name, justify="left" if outer else "right", overflow="fold" if outer else "ellipsis")
     for overrides, record in points:
         integer = list(record["sizes"].values())[-1]
         table.add_row(
             " ".join(_short(override) for override in overrides if override not in shared),
-            percent_within(list(record["test_accuracy"].values())[-1], record["data"]["rows"]["test"]),
+            percent(list(record["test_accuracy"].values())[-1]),
+            within(list(record["test_accuracy"].values())[-1], record["data"]["rows"]["test"]),
             percent(list(record["val_accuracy"].values())[-1]),
             str(record["nonzeros"]),
             f"{integer['flash_bytes']:,} B",
@@ -131,7 +132,7 @@ def study_summary(summary: Record) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for name in ("flash", "RAM", "MACs", "validation", "test", "bits", "trial", ""):
+    for name in ("flash", "RAM", "MACs", "validation", "test", "95 %", "bits", "trial", ""):
         table.add_column(name, justify="left" if not name else "right")
     for record in sorted(with_best(summary), key=lambda record: int(record["flash_bytes"])):
         table.add_row(
@@ -139,7 +140,8 @@ def study_summary(summary: Record) -> Table:
             f"{record['ram_bytes']:,} B",
             f"{record['macs']:,}",
             percent(record[f"val_{metric_of(record)}"]["integer"]),
-            percent_within(record["test_accuracy"]["integer"], record["data"]["rows"]["test"]),
+            percent(record["test_accuracy"]["integer"]),
+            within(record["test_accuracy"]["integer"], record["data"]["rows"]["test"]),
             f"{record['weight_bits']}, {record['activation_bits']}",
             f"{record['trial']}{', tuned' if record['tuned'] else ''}",
             "best" if record["folder"] == summary["best"]["folder"] else "",
