@@ -6,6 +6,7 @@ are packed to their widths. Right shifts of negative numbers must be arithmetic,
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill, indent
 
 import numpy as np
 
@@ -54,11 +55,12 @@ def header(program: IntegerProgram) -> str:
         lines += ["  model_input window[MODEL_STEPS * MODEL_INPUTS];", "  int32_t frames;"]
     states = "\n".join(lines)
     front_end = program.about.get(FRONT_END)
+    frames = "" if front_end is None else fill(f"Frames are {worded(front_end)}.", 112)
     return HEADER.format(
         steps=program.steps, inputs=program.inputs, classes=program.classes, states=states,
         words=c_words(program), helper=c_helper(program), input=c_type(program.values["input"].format),
         logit=c_type(program.values[program.logits].format),
-        frames="" if front_end is None else f" Frames are\n   {worded(front_end)}.",
+        frames=f"\n\n{indent(frames, '   ')}" if frames else "",
     )  # fmt: skip
 
 

@@ -45,4 +45,4 @@ def described(program: IntegerProgram) -> str:
 
 def worded(text: str) -> str:
     """Return words that end no comment or string of any language."""
-    return re.sub(r"[^\w ,.:;=+-]", "_", text)
+    return re.sub(r"[^\w ,.:;=+()-]", "_", text)
