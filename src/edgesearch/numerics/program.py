@@ -122,7 +122,10 @@ class IntegerProgram:
         if isinstance(operation, Apply) and operation.out not in self.tables:
             raise ModelFileError(f"{operation.out} has no table; export the model again")
         if self.sum_bits(operation) > _WIDEST:
-            raise ModelFileError(f"{operation.out} needs sums of {self.sum_bits(operation)} bits; use narrower formats")
+            raise ModelFileError(
+                f"a sum must fit into {_WIDEST} bits, got {self.sum_bits(operation)} for {operation.out} of "
+                f"{', '.join(operation.reads)}; set quant.weight_bits=8, or quant.named.NAME=8 for one of them"
+            )
 
     def _check_map(self, operation: Convolve | Pool, size: int) -> None:
         geometry, channels = operation.geometry, operation.geometry.channels
