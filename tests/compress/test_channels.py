@@ -93,3 +93,16 @@ def test_a_channel_format_is_read_back(text: str) -> None:
     found = Format.parse(text)
     assert isinstance(found, ChannelFormat)
     assert str(found) == text
+
+
+@pytest.mark.parametrize("value", [0.0, 9.81, 101325.3, -4e-5, 1e12])
+def test_a_constant_channel_is_exactly_nothing(value: float) -> None:
+    x = frames([0.0, 1e5], [1.0, 30.0])
+    x = np.concatenate((x, np.full_like(x[:, :1], value)), axis=1)
+    seen = Frames.of(x)
+    unit = np.array([*seen.deviation[:2], 1.0])
+    found = input_format(Format(16, -2), seen, "error", unit, widen=True)
+    assert isinstance(found, ChannelFormat)
+    assert found.bits == 16
+    assert abs(found.bases[2] - value) <= abs(value) * 2.0**-50
+    assert (found.integers(x)[:, 2] == 0).all()

@@ -1,5 +1,7 @@
 """Where integers lose: one value is spoilt, and that one is named with its kind."""
 
+import re
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from edgesearch.compress.calibrate import Widths, choose_formats, choose_tables,
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.lost import most_lost
 from edgesearch.numerics.format import Format
+from tests.conftest import composed
 
 T, D, H = 6, 3, 8
 
@@ -16,9 +19,9 @@ T, D, H = 6, 3, 8
 @pytest.mark.parametrize(
     ("name", "spoilt", "kind", "remedy"),
     [
-        ("l0_W", Format(8, 0), "resolution", "quant.named.l0_W=16, quant.weight_bits=16 or task=finetune"),
+        ("l0_W", Format(8, 0), "resolution", "+quant.named.l0_W=16, quant.weight_bits=16 or task=finetune"),
         ("l0_U", Format(8, 12), "saturation", "quant.range=max"),
-        ("FC", Format(4, 0), "resolution", "quant.named.FC=16, quant.weight_bits=8 or task=finetune"),
+        ("FC", Format(4, 0), "resolution", "+quant.named.FC=16, quant.weight_bits=8 or task=finetune"),
         ("l0_h_next", Format(8, 1), "resolution", "quant.activation_bits=16 or task=finetune"),
         ("l0_h_next", Format(16, 18), "saturation", "quant.range=max"),
         ("input", Format(8, 0), "resolution", "quant.activation_bits=16 or task=finetune"),
@@ -40,3 +43,5 @@ def test_the_spoilt_value_is_named(name: str, spoilt: Format, kind: str, remedy:
     formats |= dict.fromkeys((name, *(s for s, source in graph.states.items() if source == name)), spoilt)
     found = most_lost(graph, formats, choose_tables(graph, formats, 1e-4), x)
     assert (found.name, found.kind, found.remedy) == (name, kind, remedy)
+    for override in re.findall(r"\+?quant\.[\w.]+=[\w.]+", remedy):
+        composed(override)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from edgesearch.__main__ import CONF
@@ -109,3 +110,25 @@ def test_an_unreadable_config_file_is_an_error(tmp_path: Path, text: str | None)
         path.write_text(text)
     with pytest.raises(ModelFileError, match=r"config\.yaml"):
         load_config(path)
+
+
+def test_an_option_file_of_0_1_and_a_stored_config_get_the_keys_that_came_later(tmp_path: Path) -> None:
+    lines = (CONF / "train" / "default.yaml").read_text().splitlines()
+    mine = [line for line in lines if not line.startswith(("class_weights", "metric"))]
+    assert len(mine) == len(lines) - 2
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "mine.yaml").write_text("\n".join(mine))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        searched = [f"hydra.searchpath=[file://{tmp_path}]", "train=mine"]
+        assert typed_config(compose("config", overrides=searched)).train.metric == "accuracy"
+
+
+@pytest.mark.parametrize("value", ["${nope.x}", "${oc.env:NOPE}", "null", "3"])
+def test_a_stored_group_that_is_none_is_one_line(tmp_path: Path, value: str) -> None:
+    stored = OmegaConf.to_yaml(OmegaConf.structured(composed())).splitlines()
+    start = stored.index("train:")
+    end = next(k for k in range(start + 1, len(stored)) if not stored[k].startswith(" "))
+    (tmp_path / "config.yaml").write_text("\n".join([*stored[:start], f"train: {value}", *stored[end:]]))
+    with pytest.raises(ModelFileError) as caught:
+        load_config(tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)

@@ -176,5 +176,30 @@ def test_a_channel_that_32_bits_do_not_keep_is_kept_in_64(tmp_path: Path) -> Non
 def test_a_channel_beyond_32_bits_is_named(tmp_path: Path, factor: float) -> None:
     x = X.astype(np.float64) * [1.0, 1.0, factor]
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=Y, x_test=x, y_test=Y)
-    with pytest.raises(DataError, match=r"channel 2 \(from 0\) must reach .* give it in another unit"):
+    with pytest.raises(
+        DataError, match=r"channel 2 \(from 0\) must have a deviation of 1e-33 or more .* give it in another unit"
+    ):
         load_dataset(config_for(tmp_path / "mine.npz"))
+
+
+@pytest.mark.parametrize("value", [0.1, 9.81, 101325.3, 1e-30, 0.0, 1e12])
+def test_a_constant_channel_changes_nothing(tmp_path: Path, value: float) -> None:
+    x = np.concatenate((X, np.full_like(X[:, :, :1], value)), axis=2).astype(np.float64)
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=Y, x_test=x + 0.1, y_test=Y)
+    dataset = load_dataset(config_for(tmp_path / "mine.npz"))
+    assert dataset.train.x.dtype == np.float32
+    assert dataset.std[3] == 1
+    assert dataset.mean[3] == np.float32(value)
+
+
+def test_test_rows_do_not_decide_how_training_rows_are_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(1000.0, 1.0, X.shape)
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=Y, x_test=np.full_like(x[:3], 1000.0123), y_test=Y[:3])
+    assert load_dataset(config_for(tmp_path / "mine.npz")).train.x.dtype == np.float32
+
+
+def test_data_are_read_as_version_0_1_did_where_asked(tmp_path: Path) -> None:
+    x = X.astype(np.float64) + np.array([0.0, 1.7e9, 0.0])
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=Y, x_test=x, y_test=Y)
+    assert load_dataset(config_for(tmp_path / "mine.npz"), single=True).train.x.dtype == np.float32

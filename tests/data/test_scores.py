@@ -41,6 +41,8 @@ def test_answering_the_majority_is_worth_nothing_by_class() -> None:
 
 def test_balanced_weights_are_those_of_scikit_learn() -> None:
     y = np.repeat([0, 1, 2], [288, 11, 8])
-    weights = class_weights(y, 3)
+    weights = class_weights("balanced", y, 3)
+    assert weights is not None
+    assert class_weights("none", y, 3) is None
     assert weights == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=y))
     assert weights[y].mean() == pytest.approx(1)

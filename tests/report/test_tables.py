@@ -23,6 +23,7 @@ RECORD: dict[str, Any] = {
     "test_balanced_accuracy": {"float": 0.7125},
     "test_macro_f1": {"float": 0.6125},
     "majority_share": 0.625,
+    "config": {"train": {}},
     "confusion": [[3, 3], [0, 0]],
     "epoch": 7,
     "epochs": 9,

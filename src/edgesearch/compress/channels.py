@@ -5,6 +5,7 @@ deviation is many steps of the format, so that pressure in Pa and acceleration i
 """
 
 import functools
+import math
 
 import numpy as np
 
@@ -17,6 +18,7 @@ _WIDENED = 16
 _FINEST = 126  # fraction bits of a channel, of either sign
 _GAIN = 2  # bits that an offset must give
 _LARGEST_OFFSET = 2.0**52
+_MANTISSA = 51  # bits of a constant channel's offset
 _LEAST = 5  # a deviation is so many bits of steps, or the frame is widened
 _COARSE, _NARROW = 3, 8  # likewise, or the user is told; of frames of few bits who asked for them is told less
 _WHOLE = 8  # deviations from end to end of what is normally distributed
@@ -35,11 +37,14 @@ def input_format(plain: Format, frames: Frames, how: str, unit: Floats | None, *
         widen: whether more bits than those of `plain` may be taken.
     """
     deviation = frames.deviation if unit is None else unit
+    constant = frames.low == frames.high
     wanted = deviation * 2.0 ** -max(2, plain.bits // 2 - 1)
+    if unit is None:
+        wanted[constant] = np.inf
     if (plain.step <= wanted).all():
         return plain
     found = _by_channel(plain.bits, frames, how, wanted, offsets=unit is not None)
-    if widen and plain.bits == _WIDENED and (_steps(found) > deviation * 2.0**-_LEAST).any():
+    if widen and plain.bits == _WIDENED and ((_steps(found) > deviation * 2.0**-_LEAST) & ~constant).any():
         found = _by_channel(WIDE, frames, how, wanted, offsets=unit is not None)
     better = (_steps(found) < plain.step) | (np.array(found.offsets) != 0)
     if not better[plain.step > wanted].any():
@@ -84,6 +89,8 @@ def _by_channel(bits: int, frames: Frames, how: str, wanted: Floats, *, offsets:
 def _channel(bits: int, frames: Frames, d: int, how: str, wanted: float | None) -> tuple[int, int]:
     """Fraction and offset of a channel; an offset where resolution asks for it and it gives bits."""
     low, high, sample = float(frames.low[d]), float(frames.high[d]), frames.rows[:, d]
+    if low == high and wanted is not None:
+        return _exact(low)
     plain = _held(fitted(sample, max(abs(low), abs(high)), bits, how, _FINEST).fraction)
     if wanted is None or 2.0**-plain <= wanted:
         return plain, 0
@@ -92,6 +99,12 @@ def _channel(bits: int, frames: Frames, d: int, how: str, wanted: float | None) 
     while abs(middle) * 2.0**fraction >= _LARGEST_OFFSET:
         fraction -= 1
     return (fraction, round(middle * 2.0**fraction)) if fraction >= plain + _GAIN else (plain, 0)
+
+
+def _exact(value: float) -> tuple[int, int]:
+    """Fraction and offset of a channel that is always the same: 0 stands for its value."""
+    fraction = _held(_MANTISSA - math.frexp(value)[1]) if value else 0
+    return fraction, round(math.ldexp(value, fraction))
 
 
 def _held(fraction: int) -> int:

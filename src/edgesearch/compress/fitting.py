@@ -19,7 +19,7 @@ def fitted(sample: Floats, largest: float, bits: int, how: str, finest: int = FI
     Args:
         sample: some of the numbers.
         largest: the largest magnitude of all.
-        bits: 2 to 16.
+        bits: 2 to 24.
         how: `max`: the largest magnitude is held, or one step less; `percentile`: that of 99.9 % of the sample;
             `error`: least mean squared error on the sample.
         finest: most fraction bits.

@@ -50,7 +50,7 @@ def public_formats(graph: Graph, widths: Widths, frames: Frames, largest: float)
         if graph.roles[name] not in ("matrix", "bias", "scalar") and own < LEAST:
             raise ConfigError(
                 f"a value that is trained in fixed point must have at least {LEAST} bits, got {own} for {name}; "
-                f"set quant.named.{name}=16"
+                f"set +quant.named.{name}=16"
             )
     bits = {name: widths.bits(graph, name) for name in graph.roles}
     whole = {"activation": 4, "inner": 4, "logits": 6, "matrix": 3, "bias": 3, "scalar": 1}

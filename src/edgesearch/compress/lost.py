@@ -89,7 +89,7 @@ def _remedy(graph: Graph, name: str, bits: int, kind: str) -> str:
     if kind == "saturation":
         return "quant.range=max"
     if graph.roles[name] == "matrix" and bits < 16:
-        return f"quant.named.{name}=16, quant.weight_bits={4 if bits < 4 else 8 if bits < 8 else 16} or task=finetune"
+        return f"+quant.named.{name}=16, quant.weight_bits={4 if bits < 4 else 8 if bits < 8 else 16} or task=finetune"
     if graph.roles[name] in ("input", "activation") and bits < 16:
         return "quant.activation_bits=16 or task=finetune"
     if name in applied:

@@ -24,8 +24,9 @@ def typed_config(tree: DictConfig) -> Config:
         ConfigError: an unknown key, a wrong type, a missing value, a value out of range or a contradictory pair.
     """
     tree = copy.deepcopy(tree)
-    _fill(tree, Config)
+    OmegaConf.set_struct(tree, False)
     try:
+        _fill(tree, Config)
         merged = OmegaConf.merge(OmegaConf.structured(Config), tree)
         config = cast(Config, OmegaConf.to_object(merged))
     except ConfigKeyError as error:
@@ -62,12 +63,12 @@ def load_config(path: Path) -> Config:
 def _fill(tree: DictConfig, schema: type) -> None:
     """Give the keys that came after the file was written the values that stand for the time before them."""
     for item in fields(schema):
-        inner = _group(item)
+        inner, node = _group(item), tree._get_node(item.name)  # (which resolves nothing)
         if inner is None:
-            if item.metadata["since"] != FIRST and item.name not in tree:
+            if item.metadata["since"] != FIRST and node is None:
                 tree[item.name] = copy.deepcopy(item.metadata["before"])
-        elif isinstance(tree.get(item.name), DictConfig):
-            _fill(tree[item.name], inner)
+        elif isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+            _fill(node, inner)
 
 
 def _group(item: Field[Any]) -> type | None:

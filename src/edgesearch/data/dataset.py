@@ -1,7 +1,8 @@
 """The arrays every other layer works on, and the checks a set must pass before anything is trained on it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,8 @@ Floats = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float32] | npt.NDArray[np.float64]  # the wider where 32 bits do not keep a channel apart
 Ints = npt.NDArray[np.int64]
 _RULED, _FAR = 15.0, 25.0  # (1.5 and about 5 for a normal distribution)
-SPREAD = (1e-33, 1e37)  # of a channel, in its unit
+SPREAD = (1e-33, 1e37)  # of a channel, in its unit: least deviation, largest value
+CONSTANT = 1e15  # the largest value of a channel that is always the same
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Split:
         """Return the given rows as a new split."""
         return Split(self.x[rows], self.y[rows], None if self.groups is None else self.groups[rows])
 
+    def single(self) -> "Split":
+        """Return the same in 32-bit floats."""
+        return replace(self, x=self.x.astype(np.float32))
+
 
 @dataclass(frozen=True)
 class RawData:
@@ -47,6 +53,11 @@ class RawData:
     background: float | None = None
     subset_of: str | None = None
     front_end: str | None = None
+
+    def single(self) -> "RawData":
+        """Return the same in 32-bit floats."""
+        validation = None if self.validation is None else self.validation.single()
+        return replace(self, train=self.train.single(), test=self.test.single(), validation=validation)
 
 
 @dataclass(frozen=True)
@@ -89,26 +100,28 @@ class Dataset:
 def statistics(x: Values) -> tuple[Values, Values]:
     """Return mean and standard deviation (D,) over rows and steps, in the type of x; a constant feature gets 1.
 
-    They are taken in float64. Constant is what differs by no more than the type's rounding.
+    They are taken in float64, of the differences to the first frame. Constant is what differs by no more than the
+    type's rounding.
 
     Raises:
         DataError: a channel's values are too small or too large to compute with.
     """
-    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = rows.mean(axis=0), rows.std(axis=0)
-        largest = np.abs(rows).max(axis=0)
-    constant = std <= 8 * np.finfo(x.dtype).eps * largest
-    reach = np.where(constant, np.maximum(largest, SPREAD[0]), std)
-    wrong = np.flatnonzero(~((reach >= SPREAD[0]) & (reach <= SPREAD[1]) & (largest <= SPREAD[1])))
-    if len(wrong):
-        channel = int(wrong[0])
-        raise DataError(
-            f"channel {channel} (from 0) must reach {SPREAD[0]:g} to {SPREAD[1]:g} in its unit, got values up to "
-            f"{largest[channel]:.3g} with a deviation of {std[channel]:.3g}; give it in another unit"
-        )
-    std[constant] = 1.0
-    return mean.astype(x.dtype), std.astype(x.dtype)
+    mean, std = np.empty(x.shape[2]), np.empty(x.shape[2])
+    for channel in range(x.shape[2]):
+        values = x[:, :, channel].astype(np.float64)
+        first = float(values[0, 0])
+        values -= first
+        mean[channel], std[channel] = first + values.mean(), values.std()
+        largest = max(abs(first + float(values.min())), abs(first + float(values.max())))
+        constant = std[channel] <= 8 * np.finfo(x.dtype).eps * largest
+        reach = CONSTANT if constant else SPREAD[1]
+        if largest > reach or not (constant or std[channel] >= SPREAD[0]):
+            raise DataError(
+                f"channel {channel} (from 0) must have a deviation of {SPREAD[0]:g} or more in its unit, or none, and "
+                f"values up to {reach:g}, got {largest:.3g} with {std[channel]:.3g}; give it in another unit"
+            )
+        std[channel] = 1.0 if constant else std[channel]
+    return cast(Values, mean.astype(x.dtype)), cast(Values, std.astype(x.dtype))
 
 
 def long_tails(x: Values) -> dict[int, tuple[float, float]]:
@@ -117,11 +130,15 @@ def long_tails(x: Values) -> dict[int, tuple[float, float]]:
     An error value such as 99999 among hundreds, or counts over orders of magnitude: divided by such a deviation, what
     is common differs by hardly anything.
     """
-    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
-    low, middle, high = np.quantile(rows, (0.25, 0.5, 0.75), axis=0)
-    within, deviation = (high - low) / 2, rows.std(axis=0)
-    ruled = (within > 0) & (deviation > _RULED * within) & (np.abs(rows - middle).max(axis=0) > _FAR * deviation)
-    return {int(d): (float(deviation[d]), float(within[d])) for d in np.flatnonzero(ruled)}
+    found = {}
+    for channel in range(x.shape[2]):
+        values = x[:, :, channel].astype(np.float64).reshape(-1)
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+        within, deviation = float(high - low) / 2, float(values.std())
+        far = max(float(values.max()) - middle, middle - float(values.min()))
+        if within > 0 and deviation > _RULED * within and far > _FAR * deviation:
+            found[channel] = deviation, within
+    return found
 
 
 def check_rows(where: str, split: Split) -> None:

@@ -31,9 +31,10 @@ class Frames:
     @classmethod
     def of(cls, frames: npt.NDArray[np.floating[Any]]) -> "Frames":
         """Return what there is to see of frames (N, D), with up to `_ROWS` of them from all over."""
-        exact = frames.astype(np.float64)
-        rows = exact[np.linspace(0, len(exact) - 1, min(_ROWS, len(exact))).astype(int)]
-        return cls(exact.min(0), exact.max(0), exact.mean(0), exact.std(0), len(exact), rows)
+        rows = frames[np.linspace(0, len(frames) - 1, min(_ROWS, len(frames))).astype(int)].astype(np.float64)
+        seen = [_seen(frames[:, channel]) for channel in range(frames.shape[1])]
+        low, high, mean, deviation = np.stack(seen, axis=1)
+        return cls(low, high, mean, deviation, len(frames), rows)
 
     def joined(self, other: "Frames", generator: np.random.Generator) -> "Frames":
         """Return both together (Chan et al. 1979); rows are kept in proportion."""
@@ -62,3 +63,10 @@ class Frames:
         """Read back what `to_json` gave."""
         arrays = {name: np.array(found[name], np.float64) for name in ("low", "high", "mean", "deviation", "rows")}
         return cls(count=int(found["count"]), **arrays)
+
+
+def _seen(values: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Least, largest, mean and deviation of a channel, of the differences to its first value."""
+    first = float(values[0])
+    exact = values.astype(np.float64) - first
+    return np.array([first + exact.min(), first + exact.max(), first + exact.mean(), exact.std()])

@@ -22,14 +22,16 @@ _READERS = {
 _AUDIO = ("fsdd", "gsc12_small", "gsc12")
 
 
-def load_dataset(config: DataConfig) -> Dataset:
-    """Read, check, split and measure the configured data set.
+def load_dataset(config: DataConfig, *, single: bool = False) -> Dataset:
+    """Read, check, split and measure the configured data set; with `single` in 32-bit floats, as version 0.1 did.
 
     Raises:
         ConfigError: an unknown name or variant.
         DataError: a missing, damaged or unusable file.
     """
     raw = _reader(config)(config)
+    if single:
+        raw = raw.single()
     _check(config, raw)
     train, validation = _with_validation(config, raw)
     mean, std = statistics(train.x)

@@ -72,8 +72,13 @@ def majority_share(y: Ints) -> float:
     return float(np.bincount(y).max() / len(y))
 
 
-def class_weights(y: Ints, classes: int) -> npt.NDArray[np.float64]:
-    """Return weights (C,) with which every class counts as much, and an example once on average."""
+def class_weights(kind: str, y: Ints, classes: int) -> npt.NDArray[np.float64] | None:
+    """Return weights (C,) of the classes in the loss.
+
+    `balanced`: every class counts as much, and an example once on average. `none`: None.
+    """
+    if kind == "none":
+        return None
     return len(y) / (classes * np.bincount(y, minlength=classes).astype(np.float64))
 
 

@@ -4,11 +4,13 @@ from edgesearch.numerics.format import ChannelFormat
 from edgesearch.numerics.program import IntegerProgram
 
 _PER_LINE = 8
+_AVR = "\n   which avr-gcc has not: take the offsets away there."
+_SINGLE, _SINGLE_POWER = 2**22, 100  # integers and powers of two that 32-bit floats hold with a half
 
 _HELPER = """/* A value in the unit of channel 0..MODEL_INPUTS-1 as the frame's integer, held to {low}..{high}.
    Firmware that does not call it, as it has integers already, pays nothing for its floating point; where a compiler
-   knows none, define MODEL_NO_FLOAT. */
-#ifndef MODEL_NO_FLOAT
+   knows none, define MODEL_NO_FLOAT.{needs} */
+#if !defined(MODEL_NO_FLOAT){condition}
 static inline model_input model_quantize(int channel, double value) {{
 {tables}
   int32_t whole;
@@ -74,7 +76,17 @@ def c_helper(program: IntegerProgram) -> str:
         tables = f"{steps}\n{offsets}\n  const double n = value * steps[channel] - offsets[channel] + 0.5;"
     else:
         tables = f"  const double n = value * {2.0**given.fraction!r} + 0.5;"
-    return _HELPER.format(tables=tables, low=given.low, high=given.high)
+    single = all(
+        abs(o) + given.largest < _SINGLE and abs(f) <= _SINGLE_POWER
+        for f, o in map(given.channel, range(program.inputs))
+    )
+    return _HELPER.format(
+        tables=tables,
+        low=given.low,
+        high=given.high,
+        needs="" if single else f" It needs a double of 64 bits,{_AVR}",
+        condition="" if single else " && DBL_MANT_DIG >= 53",
+    )
 
 
 def _array(name: str, numbers: list[float]) -> str:

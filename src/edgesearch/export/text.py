@@ -9,6 +9,7 @@ FRONT_END = "front end"  # of what is said about a program: how samples became f
 HEADER = """/* Made by edgesearch. A classifier in integers: feed frames, ask for the answer. */
 #ifndef MODEL_H
 #define MODEL_H
+#include <float.h>
 #include <stdint.h>
 
 #define MODEL_STEPS {steps}    /* frames of a window */

@@ -124,7 +124,7 @@ class IntegerProgram:
         if self.sum_bits(operation) > _WIDEST:
             raise ModelFileError(
                 f"a sum must fit into {_WIDEST} bits, got {self.sum_bits(operation)} for {operation.out} of "
-                f"{', '.join(operation.reads)}; set quant.weight_bits=8, or quant.named.NAME=8 for one of them"
+                f"{', '.join(operation.reads)}; set quant.weight_bits=8, or +quant.named.NAME=8 for one of them"
             )
 
     def _check_map(self, operation: Convolve | Pool, size: int) -> None:

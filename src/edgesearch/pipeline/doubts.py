@@ -1,7 +1,11 @@
-"""What a result leaves in doubt, a line each: a majority's share, integers that lose, channels hardly resolved."""
+"""What a result leaves in doubt, a line each: a majority's share, integers that lose, channels hardly resolved.
+
+Each function returns lines; `say` warns of them.
+"""
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +23,27 @@ from edgesearch.errors import EdgesearchWarning, ToolError
 from edgesearch.measure.compiled import Skipped
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.pipeline.program import Compiled
+from edgesearch.report.record import Record
+from edgesearch.report.shares import NORMAL
 
-_NORMAL = 1.96  # deviations within which 95 % of differences lie that mean nothing
+_FEW = 5  # test rows of a class, below which nothing follows from its being missed
+_NARROW = 8  # bits of a frame that can be more
 _ROWS = 256  # windows on which the place of a loss is looked for
 _SHOWN = 5  # classes
 
 
-def doubt_majority(scores: Scores, majority: float, names: tuple[str, ...]) -> None:
-    """Warn of an accuracy that answering one class always reaches, and of classes that are never found."""
-    unseen = [names[c] for c, recall in enumerate(scores.recall) if recall == 0]
+def say(doubts: Sequence[str], about: str = "") -> None:
+    """Warn of each, as of `about`."""
+    for doubt in doubts:
+        warnings.warn(f"{about}{': ' if about else ''}{doubt}", EdgesearchWarning, stacklevel=2)
+
+
+def doubt_majority(scores: Scores, majority: float, names: Sequence[str]) -> list[str]:
+    """Tell of an accuracy that answering one class always reaches, and of classes that are never found."""
+    if scores.accuracy == 1:
+        return []
+    rows = scores.confusion.sum(axis=1)
+    unseen = [names[c] for c, recall in enumerate(scores.recall) if recall == 0 and rows[c] >= _FEW]
     listed = ", ".join(unseen[:_SHOWN]) + (", ..." if len(unseen) > _SHOWN else "")
     never = f"{'class' if len(unseen) == 1 else 'classes'} {listed} never found" if unseen else ""
     if scores.accuracy <= majority:
@@ -36,37 +52,36 @@ def doubt_majority(scores: Scores, majority: float, names: tuple[str, ...]) -> N
     elif never:
         found = f"every class should be found on test data, got {never}"
     else:
-        return
-    _warn(f"{found}; train longer, or set train.class_weights=balanced train.metric=balanced_accuracy")
+        return []
+    return [f"{found}; train longer, or set train.class_weights=balanced train.metric=balanced_accuracy"]
 
 
-def doubt_channels(program: IntegerProgram, dataset: Dataset) -> None:
-    """Warn of channels of which the input's format resolves hardly anything."""
-    given = program.values[INPUT].format
-    frames = dataset.frames
-    for channel in coarse(given, frames, dataset.std.astype(np.float64)):
-        _warn(
-            f"channel {channel} (from 0) has a deviation of {dataset.std[channel]:.3g}, of which {given.bits} bits "
-            f"resolve steps of {2.0 ** -given.channel(channel)[0]:.3g}, as it reaches "
-            f"{max(abs(frames.low[channel]), abs(frames.high[channel])):.3g}; clip it, give its logarithm, or set "
-            "quant.activation_bits=16"
-        )
+def doubt_channels(program: IntegerProgram, dataset: Dataset) -> list[str]:
+    """Tell of channels of which the input's format resolves hardly anything."""
+    given, frames = program.values[INPUT].format, dataset.frames
+    more = "" if given.bits > _NARROW else ", or set quant.activation_bits=16"
+    return [
+        f"channel {channel} (from 0) has a deviation of {dataset.std[channel]:.3g}, of which {given.bits} bits "
+        f"resolve steps of {2.0 ** -given.channel(channel)[0]:.3g}, as it reaches "
+        f"{max(abs(frames.low[channel]), abs(frames.high[channel])):.3g}; clip it, give its logarithm{more}"
+        for channel in coarse(given, frames, dataset.std.astype(np.float64))
+    ]
 
 
-def doubt_tails(dataset: Dataset) -> None:
-    """Warn of the channels that a few values rule."""
-    for channel, (deviation, within) in long_tails(dataset.train.x).items():
-        _warn(
-            f"channel {channel} (from 0) of data={dataset.name} has a deviation of {deviation:.3g}, but half of its "
-            f"values lie within +-{within:.3g}: an error value or a long tail; take such values out, clip them, or "
-            "give their logarithm"
-        )
+def doubt_tails(dataset: Dataset) -> list[str]:
+    """Tell of the channels that a few values rule."""
+    return [
+        f"channel {channel} (from 0) of data={dataset.name} has a deviation of {deviation:.3g}, but half of its "
+        f"values lie within +-{within:.3g}: an error value or a long tail; take such values out, clip them, or "
+        "give their logarithm"
+        for channel, (deviation, within) in long_tails(dataset.train.x).items()
+    ]
 
 
-def doubt_integers(
+def where_lost(
     compiled: Compiled, dataset: Dataset, floats: Ints, integers: Ints, function_error: float
 ) -> dict[str, Any] | None:
-    """Warn where integers answer worse than floats by more than the test rows explain; return where and what to try.
+    """Return where integers lose and what to try, if they answer worse than floats by more than the test rows explain.
 
     Args:
         compiled: the program and its graph.
@@ -76,24 +91,30 @@ def doubt_integers(
     """
     y = dataset.test.y
     worse, better = int(((floats == y) & (integers != y)).sum()), int(((floats != y) & (integers == y)).sum())
-    bound = _NORMAL * math.sqrt(worse + better)
+    bound = NORMAL * math.sqrt(worse + better)
     if worse - better <= bound:
         return None
     x = torch.from_numpy(dataset.validation.x[:_ROWS]).transpose(0, 1)
     tables = choose_tables(compiled.graph, compiled.formats, function_error)
     lost = most_lost(compiled.graph, compiled.formats, tables, x)
-    points, within = (100 * count / len(y) for count in (worse - better, bound))
-    _warn(
-        f"integers lose {points:.2f} points against floats, more than the {within:.2f} that the test rows explain: "
-        f"most by the {lost.kind} of {lost.name}, {compiled.formats[lost.name]}; try {lost.remedy}"
-    )
-    return {"points": points, "explained": within, "value": lost.name, "kind": lost.kind, "try": lost.remedy}
+    points, explained = (100 * count / len(y) for count in (worse - better, bound))
+    found = {"points": points, "explained": explained, "value": lost.name, "format": str(compiled.formats[lost.name])}
+    return found | {"kind": lost.kind, "try": lost.remedy}
 
 
-def doubt_compilers(skipped: list[Skipped]) -> None:
+def doubt_integers(lost: Record | None) -> list[str]:
+    """Tell what `where_lost` found."""
+    if lost is None:
+        return []
+    return [
+        f"integers lose {lost['points']:.2f} points against floats, more than the {lost['explained']:.2f} that the "
+        f"test rows explain: most by the {lost['kind']} of {lost['value']}, {lost['format']}; try {lost['try']}"
+    ]
+
+
+def doubt_compilers(skipped: Sequence[Skipped]) -> list[str]:
     """Name the compiler variants that this machine cannot build."""
-    for variant in skipped:
-        _warn(f"{variant.name} is skipped: {variant.reason}; {variant.remedy}")
+    return [f"{variant.name} is skipped: {variant.reason}; {variant.remedy}" for variant in skipped]
 
 
 def require_c(config: Config, compared: bool) -> None:
@@ -103,8 +124,6 @@ def require_c(config: Config, compared: bool) -> None:
         ToolError: export=c, and no compiler here builds it.
     """
     if config.export.name == "c" and not compared:
-        raise ToolError("comparing C needs a compiler that builds it here, got none; install gcc, or set export=onnx")
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, EdgesearchWarning, stacklevel=3)
+        raise ToolError(
+            "comparing C needs a compiler that builds it here, got none; install gcc, or ask for none: set export=onnx"
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edgesearch.config import Config, FinetuneConfig
-from edgesearch.pipeline.doubts import require_c
+from edgesearch.pipeline.doubts import require_c, say
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
 from edgesearch.pipeline.train import to_all
@@ -75,7 +75,7 @@ def _finetuned(config: Config, variant: Variant, folder: RunFolder) -> Record:
     before = measured(variant.config, dataset, spec, as_it_was, folder, keep=False)
     title = f"fine-tuning {spec.cell} on {dataset.name}"
     metrics = open_loggers(tuned, folder.path)
-    with TrainingProgress(title, tuned.train.epochs, config.progress) as progress:
+    with TrainingProgress(title, tuned.train.epochs, config.progress, tuned.train.metric) as progress:
         fitted = fit(tuned, dataset, spec, folder.checkpoints / "last.ckpt", to_all([progress, *metrics]), start)
     folder.save_best(fitted.state_dict)
     found = measured(tuned, dataset, spec, fitted, folder)
@@ -83,6 +83,7 @@ def _finetuned(config: Config, variant: Variant, folder: RunFolder) -> Record:
     found["wall_seconds"] = fitted.seconds_before + time.monotonic() - started
     found["data"]["content"] = record["data"]["content"]
     write_record(folder.path, found)
+    say(found["doubts"])
     for logger in metrics:
         logger.finish(found)
     return found

@@ -22,7 +22,7 @@ from edgesearch.data.scores import Scores, majority_share
 from edgesearch.errors import EdgesearchWarning
 from edgesearch.export.layout import ram_bytes
 from edgesearch.measure import answers_of
-from edgesearch.pipeline.doubts import doubt_channels, doubt_integers, doubt_majority
+from edgesearch.pipeline.doubts import doubt_channels, doubt_integers, doubt_majority, where_lost
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.program import (
     Compiled,
@@ -41,7 +41,7 @@ _PACKAGES = ("edgesearch", "torch", "pytorch-lightning", "hydra-core", "numpy")
 def measured(
     config: Config, dataset: Dataset, spec: AnySpec, fitted: Fitted, folder: RunFolder, *, keep: bool = True
 ) -> Record:
-    """Return the record of a finished training. The test split is read here, once.
+    """Return the record of a finished training. The test split is read here, once; `doubts` are for the caller to say.
 
     With `keep` the program and its C are written to the folder.
 
@@ -86,8 +86,7 @@ def measured(
         shipped = _add_program(record, config, dataset, compiled, answers["test"])
         if keep:
             record["program_sha256"] = folder.save_program(compiled.program)
-    if keep:
-        doubt_majority(shipped, record["majority_share"], dataset.class_names)
+    record.setdefault("doubts", []).extend(doubt_majority(shipped, record["majority_share"], dataset.class_names))
     return record | by_class(shipped)
 
 
@@ -116,23 +115,23 @@ def by_class(scores: Scores) -> Record:
 def _add_program(record: Record, config: Config, dataset: Dataset, compiled: Compiled, floats: Ints) -> Scores:
     """Add the program's scores, sizes, formats and saturations; return its scores on test rows."""
     program = compiled.program
-    doubt_channels(program, dataset)
     found = {part: outcome(program, split) for part, split in _parts(dataset)}
     error = config.quant.function_error
     fake = {part: fake_quant_answers(compiled, split, error) for part, split in _parts(dataset)}
     _note(record, "fake_quant", fake, dataset)
     shipped = _note(record, "integer", {part: o.answers for part, o in found.items()}, dataset)
-    record["lost"] = doubt_integers(compiled, dataset, floats, found["test"].answers, error)
+    record["lost"] = where_lost(compiled, dataset, floats, found["test"].answers, error)
+    record["doubts"] = doubt_channels(program, dataset) + doubt_integers(record["lost"])
     if compared_in_c(program, dataset.test, fastest()):
         for metric, value in shipped.every.items():
             record[f"test_{metric}"]["c"] = value
     else:
-        warnings.warn("no compiler here builds the C, which was not run; install gcc", EdgesearchWarning, stacklevel=3)
+        record["doubts"].append("no compiler here builds the C, which was not run; install gcc")
     size = {"flash_bytes": program.flash_bytes, "ram_bytes": ram_bytes(program)}
     record |= size | {"macs": program.macs}
     exceeded = over_budget(Size(program.flash_bytes, ram_bytes(program), program.macs), config.budget)
     if exceeded:
-        warnings.warn(f"the program exceeds its budget: {', '.join(exceeded)}", EdgesearchWarning, stacklevel=3)
+        record["doubts"].append(f"the program exceeds its budget: {', '.join(exceeded)}")
     record["sizes"]["mixed widths" if config.quant.named else f"{config.quant.weight_bits}-bit"] = size
     record["formats"] = {name: str(chosen) for name, chosen in compiled.formats.items()}
     record["encodings"] = {n: c.encoding for n, c in program.constants.items() if c.integers.ndim == 2}

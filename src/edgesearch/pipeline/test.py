@@ -9,7 +9,14 @@ from edgesearch.errors import DifferenceError, ModelFileError
 from edgesearch.export.layout import ram_bytes
 from edgesearch.measure import answers_of
 from edgesearch.measure.compiled import skipped, variants
-from edgesearch.pipeline.doubts import doubt_compilers, doubt_integers, doubt_majority, require_c
+from edgesearch.pipeline.doubts import (
+    doubt_compilers,
+    doubt_integers,
+    doubt_majority,
+    require_c,
+    say,
+    where_lost,
+)
 from edgesearch.pipeline.measured import by_class
 from edgesearch.pipeline.program import Compiled, compared_in_c, fake_quant_answers, outcome
 from edgesearch.pipeline.variant import Variant, load_variant, needs_program
@@ -59,12 +66,13 @@ def test(config: Config) -> Record:
             f"the fake-quantised forward pass must answer as the program does, got {fake[row]} and {integers[row]} for "
             f"test row {row}; report it with the run folder"
         )
-    doubt_compilers(skipped())
+    say(doubt_compilers(skipped()))
     compared = compared_in_c(compiled.program, test_rows, variants())
     if compared:
         levels["c"] = levels["integer"]
-    record["lost"] = doubt_integers(compiled, dataset, floats, integers, error)
-    doubt_majority(levels["integer"], majority_share(test_rows.y), dataset.class_names)
+    record["lost"] = where_lost(compiled, dataset, floats, integers, error)
+    say(doubt_integers(record["lost"]))
+    say(doubt_majority(levels["integer"], majority_share(test_rows.y), dataset.class_names))
     _print(console, variant, compiled, levels, compared)
     require_c(config, bool(compared))
     return record

@@ -13,7 +13,7 @@ from edgesearch.compress.graph import INPUT
 from edgesearch.config import Config, QuantConfig
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.errors import ConfigError, EdgesearchError
-from edgesearch.pipeline.doubts import doubt_tails
+from edgesearch.pipeline.doubts import doubt_tails, say
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
 from edgesearch.report.loggers import open_loggers
@@ -73,18 +73,20 @@ def spec_for(config: Config, dataset: Dataset) -> AnySpec:
 
 def _run(config: Config, dataset: Dataset, spec: AnySpec, folder: RunFolder, content: str | None) -> Record:
     started = time.monotonic()
-    doubt_tails(dataset)
+    say(doubt_tails(dataset))
     loggers = open_loggers(config, folder.path)
     folder.write_config(config)
     record: Record | None = None
     try:
-        with TrainingProgress(f"{spec.cell} on {dataset.name}", config.train.epochs, config.progress) as progress:
+        title, metric = f"{spec.cell} on {dataset.name}", config.train.metric
+        with TrainingProgress(title, config.train.epochs, config.progress, metric) as progress:
             fitted = fit(config, dataset, spec, folder.checkpoints / "last.ckpt", to_all([progress, *loggers]))
         folder.save_best(fitted.state_dict)
         record = measured(config, dataset, spec, fitted, folder)
         record["wall_seconds"] = fitted.seconds_before + time.monotonic() - started
         record["data"]["content"] = content
         write_record(folder.path, record)
+        say(record["doubts"])
     except EdgesearchError as error:
         write_record(folder.path, {"status": "failed", "error": str(error), "config_hash": folder.path.name})
         raise

@@ -88,7 +88,7 @@ def load_variant(config: Config, *, quantization: bool = True, pruning: bool = T
             f"the run was trained on other content than {stored.data.path} holds now; train it again, or set data.path "
             "to that content"
         )
-    dataset = load_dataset(stored.data)
+    dataset = load_dataset(stored.data, single=record["versions"]["edgesearch"] == "0.1.0")
     spec = spec_for(stored, dataset)
     model = build_classifier(spec, stored.cell.backend)
     folder.load_best(model)

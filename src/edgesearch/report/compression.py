@@ -8,6 +8,7 @@ from rich.table import Table
 
 from edgesearch.report.record import Record
 from edgesearch.report.shares import percent, percent_within
+from edgesearch.report.study import in_words
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def narrowing(found: Record) -> Table:
     """Return the table of a quantization.yml: width to accuracy by group, and the widths chosen."""
     widths = sorted({bits for group in found["groups"].values() for bits in group["accuracy_at"]}, reverse=True)
     title = (
-        f"{found['cell']}: {100 * found['reference_accuracy']:.2f} % in floats, {100 * found['accuracy']:.2f} % "
+        f"{_whose(found)}: {100 * found['reference_accuracy']:.2f} % in floats, {100 * found['accuracy']:.2f} % "
         f"at the chosen widths, {found['flash_bytes']:,} bytes of constants"
     )
     table = _table(title, ["group", *(f"{bits} bits" for bits in widths), "chosen"])
@@ -53,7 +54,7 @@ def narrowing(found: Record) -> Table:
 def removed(found: Record) -> Table:
     """Return the table of a pruning.yml: what is gone of each layer, and what it cost."""
     title = (
-        f"{found['cell']}: {100 * found['accuracy_before']:.2f} % before, {100 * found['accuracy']:.2f} % after, "
+        f"{_whose(found)}: {100 * found['accuracy_before']:.2f} % before, {100 * found['accuracy']:.2f} % after, "
         f"{found['parameters_before']:,} to {found['parameters']:,} parameters"
     )
     table = _table(title, ["layer", "type", "pruned / total", "percent"])
@@ -99,6 +100,10 @@ def metrics(label: str, record: Record, flash: int, ram: int) -> Table:
         table.add_row(f"C, {name}", "no difference", "", "")
     table.add_row("flash / RAM", f"{flash:,} / {ram:,} bytes", "", "")
     return table
+
+
+def _whose(found: Record) -> str:
+    return f"{found['cell']}, validation {in_words(found['metric'])}"
 
 
 def _table(title: str, columns: list[str]) -> Table:

@@ -109,6 +109,8 @@ def _programs(view: StudyView) -> str:
             f"{record['macs']:,}",
             percent(record[f"val_{view.metric}"]["integer"]),
             percent_within(record["test_accuracy"]["integer"], record["data"]["rows"]["test"]),
+            percent(record.get("test_balanced_accuracy", {}).get("integer")),
+            percent(record.get("test_macro_f1", {}).get("integer")),
             f"{record['weight_bits']}, {record['activation_bits']}",
             f"{record['trial']}{tuned}",
         )
@@ -116,7 +118,8 @@ def _programs(view: StudyView) -> str:
         rows.append(
             f"<tr{marked}>{values}</tr><tr{marked}><td class='command' colspan={len(cells)}>{commands}</td></tr>"
         )
-    head = ("flash", "RAM", "MACs", f"validation {view.words}", "test accuracy, 95 % interval", "bits", "trial")
+    scores = (f"validation {view.words}", "test accuracy, 95 % interval", "balanced", "macro F1")
+    head = ("flash", "RAM", "MACs", *scores, "bits", "trial")
     return f'<p class="note">{escape(RULE)}.</p><div class="wide">{_table(head, rows)}</div>'
 
 

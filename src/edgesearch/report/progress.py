@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 class Bars:
     """Bars with a title, how much is done of what, a state in words and the time that is left."""
 
-    def __init__(self, console: Console, shown: bool) -> None:
+    def __init__(self, console: Console, shown: bool, metric: str) -> None:
+        self._metric = metric
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -31,15 +32,15 @@ class Bars:
         self._bar.stop()
 
     def _advance(self, task: TaskID, row: dict[str, Any]) -> None:
-        state = f"{row['phase']} {100 * row['val_accuracy']:.1f} %"
+        state = f"{row['phase']} {100 * row[f'val_{self._metric}']:.1f} %"
         self._bar.update(task, completed=row["epoch"] + 1, state=state)
 
 
 class TrainingProgress(Bars):
-    """A bar that shows epoch, phase and the last epoch's validation accuracy."""
+    """A bar that shows epoch, phase and the last epoch's validation score."""
 
-    def __init__(self, title: str, epochs: int, shown: bool) -> None:
-        super().__init__(Console(stderr=True), shown)
+    def __init__(self, title: str, epochs: int, shown: bool, metric: str) -> None:
+        super().__init__(Console(stderr=True), shown, metric)
         self._task = self._bar.add_task(title, total=epochs, state="")
 
     def epoch(self, row: dict[str, Any]) -> None:

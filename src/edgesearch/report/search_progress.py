@@ -8,15 +8,15 @@ from edgesearch.report.progress import Bars
 
 
 class SearchProgress(Bars):
-    """Trials done, the best accuracy so far, configurations that cannot fit, and the time that is left.
+    """Trials done, the best score so far, configurations that cannot fit, and the time that is left.
 
     Where standard error is no terminal, a line a trial instead of bars.
     """
 
-    def __init__(self, name: str, trials: int, shown: bool) -> None:
+    def __init__(self, name: str, trials: int, shown: bool, metric: str) -> None:
         self._console = Console(stderr=True)
         self._lines = shown and not self._console.is_terminal
-        super().__init__(self._console, shown and not self._lines)
+        super().__init__(self._console, shown and not self._lines, metric)
         self._name, self._trials = name, trials
         self._study = self._bar.add_task(name, total=trials, state="")
         self._trial = self._bar.add_task("", total=None, state="", visible=False)

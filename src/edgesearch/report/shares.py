@@ -2,12 +2,12 @@
 
 import math
 
-_NORMAL = 1.959964  # of a normal distribution 95 % lie within so many deviations
+NORMAL = 1.959964  # of a normal distribution 95 % lie within so many deviations
 
 
 def interval(share: float, rows: int) -> tuple[float, float]:
     """Return the 95 % interval of a share of `rows` examples (Wilson 1927)."""
-    z = _NORMAL**2 / rows
+    z = NORMAL**2 / rows
     middle = (share + z / 2) / (1 + z)
     half = math.sqrt(share * (1 - share) * z + z * z / 4) / (1 + z)
     return max(0.0, middle - half), min(1.0, middle + half)

@@ -72,19 +72,24 @@ def _title(record: Record) -> str:
 
 
 def comparison(points: Sequence[tuple[list[str], Record]]) -> Table:
-    """Return one row a sweep point: what its overrides differ in, accuracies, non-zeros, integer flash, folder name."""
+    """Return one row a sweep point: what its overrides differ in, scores, non-zeros, integer flash, folder name.
+
+    Of the test rows accuracy with its 95 % interval, and balanced accuracy; of the validation rows what decides.
+    """
     shared = set.intersection(*(set(overrides) for overrides, _ in points))
     table = Table(title="sweep", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("point", "test", "95 %", "validation", "non-zeros", "flash", "folder"):
+    for name in ("point", "test", "95 %", "balanced", "validation", "non-zeros", "flash", "folder"):
         outer = name in ("point", "folder")
         table.add_column(name, justify="left" if outer else "right", overflow="fold" if outer else "ellipsis")
     for overrides, record in points:
-        integer = list(record["sizes"].values())[-1]
+        integer, level = list(record["sizes"].values())[-1], list(record["test_accuracy"])[-1]
+        accuracy, rows = record["test_accuracy"][level], record["data"]["rows"]["test"]
         table.add_row(
             " ".join(_short(override) for override in overrides if override not in shared),
-            percent(list(record["test_accuracy"].values())[-1]),
-            within(list(record["test_accuracy"].values())[-1], record["data"]["rows"]["test"]),
-            percent(list(record["val_accuracy"].values())[-1]),
+            percent(accuracy),
+            within(accuracy, rows),
+            percent(record.get("test_balanced_accuracy", {}).get(level)),
+            percent(list(record[f"val_{metric_of(record)}"].values())[-1]),
             str(record["nonzeros"]),
             f"{integer['flash_bytes']:,} B",
             record["config_hash"],
@@ -126,22 +131,24 @@ def study_summary(summary: Record) -> Table:
     counts = ", ".join(f"{summary[kind]} {kind}" for kind in kinds if summary[kind] or kind == "trained")
     table = Table(
         title=f"{summary['study']}: {counts}",
-        caption=RULE,
+        caption=f"bytes of flash and RAM; validation {in_words(metric_of(summary['best']))}; test accuracy, plain and "
+        f"balanced\n{RULE}",
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for name in ("flash", "RAM", "MACs", "validation", "test", "95 %", "bits", "trial", ""):
+    for name in ("flash", "RAM", "MACs", "validation", "test", "95 %", "balanced", "bits", "trial", ""):
         table.add_column(name, justify="left" if not name else "right")
     for record in sorted(with_best(summary), key=lambda record: int(record["flash_bytes"])):
         table.add_row(
-            f"{record['flash_bytes']:,} B",
-            f"{record['ram_bytes']:,} B",
+            f"{record['flash_bytes']:,}",
+            f"{record['ram_bytes']:,}",
             f"{record['macs']:,}",
             percent(record[f"val_{metric_of(record)}"]["integer"]),
             percent(record["test_accuracy"]["integer"]),
             within(record["test_accuracy"]["integer"], record["data"]["rows"]["test"]),
+            percent(record.get("test_balanced_accuracy", {}).get("integer")),
             f"{record['weight_bits']}, {record['activation_bits']}",
             f"{record['trial']}{', tuned' if record['tuned'] else ''}",
             "best" if record["folder"] == summary["best"]["folder"] else "",

@@ -13,7 +13,7 @@ from edgesearch.report.page import document, page
 from edgesearch.report.study import StudyView, TrialView
 from edgesearch.report.wandb_logger import open_run
 
-_RESULTS = ("weight_bits", "activation_bits", "flash_bytes", "ram_bytes", "macs", "val_accuracy")
+_COSTS = ("weight_bits", "activation_bits", "flash_bytes", "ram_bytes", "macs")
 
 
 def log_study(config: Config, view: StudyView, folder: Path) -> None:
@@ -26,7 +26,7 @@ def log_study(config: Config, view: StudyView, folder: Path) -> None:
         {
             "trials": _trials(view),
             "pareto": wandb.plot.scatter(
-                _programs(view), "flash_bytes", "val_accuracy", title="accuracy against flash"
+                _programs(view), "flash_bytes", f"val_{view.metric}", title=f"{view.words} against flash"
             ),
             "parallel_coordinates": wandb.Html(document(view.name, parallel(view)), inject=False),
             "report": wandb.Html(page(view), inject=False),
@@ -37,7 +37,7 @@ def log_study(config: Config, view: StudyView, folder: Path) -> None:
         kinds = ("trained", "infeasible", "pruned", "failed", "seconds")
         run.summary.update({kind: view.summary[kind] for kind in kinds})
         if best is not None:
-            run.summary.update({name: best[name] for name in (*_RESULTS[:-1], "val_accuracy", "test_accuracy")})
+            run.summary.update({name: best[name] for name in (*_COSTS, f"val_{view.metric}", f"test_{view.metric}")})
     online = not run.offline
     entity, project = run.entity, run.project
     run.finish()
@@ -47,20 +47,21 @@ def log_study(config: Config, view: StudyView, folder: Path) -> None:
 
 def _trials(view: StudyView) -> wandb.Table:
     keys = sorted({key for trial in view.trials for key in trial.params})
-    columns: list[str | int] = ["trial", "kind", *keys, *_RESULTS, "float_accuracy"]
+    columns: list[str | int] = ["trial", "kind", *keys, *_COSTS, f"val_{view.metric}", "float_accuracy"]
     return wandb.Table(columns=columns, data=[_row(trial, keys) for trial in view.trials], allow_mixed_types=True)
 
 
 def _row(trial: TrialView, keys: list[str]) -> list[Any]:
     drawn = [trial.params.get(key) for key in keys]
-    best = [None if trial.best is None else getattr(trial.best, name) for name in _RESULTS]
+    best = [None if trial.best is None else getattr(trial.best, name) for name in (*_COSTS, "score")]
     return [trial.number, trial.kind, *drawn, *best, trial.float_accuracy]
 
 
 def _programs(view: StudyView) -> wandb.Table:
     fitting = [program for program in view.programs if program.fits]
-    names = ("trial", "weight_bits", "activation_bits", "flash_bytes", "val_accuracy", "tuned")
-    return wandb.Table(columns=list(names), data=[[getattr(p, name) for name in names] for p in fitting])
+    names = ("trial", "weight_bits", "activation_bits", "flash_bytes", "score", "tuned")
+    columns: list[str | int] = [f"val_{view.metric}" if name == "score" else name for name in names]
+    return wandb.Table(columns=columns, data=[[getattr(p, name) for name in names] for p in fitting])
 
 
 def _workspace(entity: str, project: str, view: StudyView, group: str) -> None:
@@ -81,10 +82,11 @@ def workspace(entity: str, project: str, view: StudyView, group: str) -> Any:
     import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as workspaces
 
+    score = f"val_{view.metric}"
     keys = sorted({key for trial in view.trials for key in trial.params})
     columns = [panels.ParallelCoordinatesPlotColumn(metric=panels.Config(key)) for key in keys]
-    columns += [panels.ParallelCoordinatesPlotColumn(metric=panels.SummaryMetric(name)) for name in _RESULTS]
-    flash, accuracy = panels.SummaryMetric("flash_bytes"), panels.SummaryMetric("val_accuracy")
+    columns += [panels.ParallelCoordinatesPlotColumn(metric=panels.SummaryMetric(name)) for name in (*_COSTS, score)]
+    flash, worth = panels.SummaryMetric("flash_bytes"), panels.SummaryMetric(score)
     return workspaces.Workspace(
         entity=entity,
         project=project,
@@ -94,14 +96,14 @@ def workspace(entity: str, project: str, view: StudyView, group: str) -> Any:
                 name="search",
                 is_open=True,
                 panels=[
-                    panels.ScatterPlot(title="accuracy against flash", x=flash, y=accuracy, log_x=True),
+                    panels.ScatterPlot(title=f"{view.words} against flash", x=flash, y=worth, log_x=True),
                     panels.ParallelCoordinatesPlot(title="what was tried", columns=columns),
                 ],
             ),
             workspaces.Section(
                 name="training",
                 is_open=True,
-                panels=[panels.LinePlot(x="epoch", y=["val_accuracy"]), panels.LinePlot(x="epoch", y=["train_loss"])],
+                panels=[panels.LinePlot(x="epoch", y=[score]), panels.LinePlot(x="epoch", y=["train_loss"])],
             ),
         ],
         runset_settings=workspaces.RunsetSettings(filters=f"Group == {group!r}"),

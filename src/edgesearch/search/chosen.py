@@ -126,8 +126,8 @@ def _measured(study: Study, program: Program, weights: dict[str, Tensor], run: R
     proposal = _proposal(study, program)
     source = program.source
     history: list[Row] = [
-        {"epoch": epoch, "phase": phase, "val_accuracy": accuracy, "train_loss": loss}
-        for epoch, (phase, accuracy, loss) in enumerate(source.curve)
+        {"epoch": epoch, "phase": phase, f"val_{proposal.config.train.metric}": score, "train_loss": loss}
+        for epoch, (phase, score, loss) in enumerate(source.curve)
     ]
     formats = parse_formats(source.formats)
     fitted = Fitted(weights, source.epoch, history, None, source.seconds, formats, source.overflows)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from edgesearch.config import Config
 from edgesearch.errors import ConfigError, ModelFileError
+from edgesearch.pipeline.doubts import doubt_tails, say
 from edgesearch.pipeline.export import export
 from edgesearch.pipeline.tasks import limit_threads
 from edgesearch.report.page import write_page
@@ -61,6 +62,8 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
     space = Space.parse(config.search.space)
     configurations = Configurations(base, space, overrides, compose, flags)
     configurations.check()
+    if not is_worker():
+        say(doubt_tails(configurations.dataset(base.data)))
     with storage_errors(url):
         ledger = open_ledger(base, url, definition(base, space, configurations.content))
         count = config.search.workers or cores()
@@ -82,6 +85,7 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
             log_study(base, view, folder)
     if summary["best"] is None:
         raise ConfigError(_nothing(summary))
+    say(summary["best"].get("doubts", []), "the best program")
     console = Console()
     console.print(study_summary(summary))
     console.print(f"report: {page}", soft_wrap=True)
@@ -154,7 +158,8 @@ def _work(study: Study, tuning: Tuning, folder: Path, started: float) -> None:
     end = None if search.timeout is None else started + search.timeout
     share = search.finetune_share if search.finetune else 0.0
     trials_end = None if search.timeout is None else started + (1 - share) * search.timeout
-    with SearchProgress(study.ledger.study.study_name, search.n_trials, study.config.progress) as progress:
+    name, config = study.ledger.study.study_name, study.config
+    with SearchProgress(name, search.n_trials, config.progress, config.train.metric) as progress:
         try:
             with contextlib.suppress(Stopped):
                 _train(study, folder, progress, Limit(trials_end, dismissed))

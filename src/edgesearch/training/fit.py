@@ -136,19 +136,22 @@ def _three_phases(spec: AnySpec, phases: Phases) -> list[pl.Callback]:
 
 
 def _module(config: Config, dataset: Dataset, model: AnyClassifier, data: SequenceData) -> SequenceClassifier:
+    weights = class_weights(config.train.class_weights, dataset.train.y, dataset.classes)
+    by_class = None if weights is None else torch.from_numpy(weights)
+    steps, chunk = data.steps_per_epoch, data.steps_per_chunk
     if config.train.arithmetic == "fixed":
         assert isinstance(model, Classifier)
-        steps, chunk = data.steps_per_epoch, data.steps_per_chunk
-        return FixedClassifier(model.double(), dataset, config, steps_per_epoch=steps, steps_per_chunk=chunk)
-    weights = class_weights(dataset.train.y, dataset.classes) if config.train.class_weights == "balanced" else None
+        return FixedClassifier(
+            model.double(), dataset, config, steps_per_epoch=steps, steps_per_chunk=chunk, weights=by_class
+        )
     return SequenceClassifier(
         model,
         dataset.classes,
         config.train,
         seed=config.seed,
-        steps_per_epoch=data.steps_per_epoch,
-        steps_per_chunk=data.steps_per_chunk,
-        weights=None if weights is None else torch.from_numpy(weights).float(),
+        steps_per_epoch=steps,
+        steps_per_chunk=chunk,
+        weights=by_class,
     )
 
 

@@ -17,7 +17,6 @@ from edgesearch.compress.fixed_point import FixedPoint, public_formats
 from edgesearch.compress.graph import INPUT
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
-from edgesearch.data.scores import class_weights
 from edgesearch.numerics import adam
 from edgesearch.numerics.fixed import Arithmetic, Fixed
 from edgesearch.numerics.format import Format, Ints
@@ -42,13 +41,19 @@ class FixedClassifier(SequenceClassifier):
         config: the checked configuration.
         steps_per_epoch: optimiser steps of one epoch.
         steps_per_chunk: optimiser steps of one Lightning batch.
+        weights: of the classes in the loss (C,); None: all alike.
     """
 
     def __init__(
-        self, model: Classifier, dataset: Dataset, config: Config, *, steps_per_epoch: int, steps_per_chunk: int
+        self,
+        model: Classifier,
+        dataset: Dataset,
+        config: Config,
+        *,
+        steps_per_epoch: int,
+        steps_per_chunk: int,
+        weights: Tensor | None = None,
     ) -> None:
-        balanced = config.train.class_weights == "balanced"
-        weights = class_weights(dataset.train.y, dataset.classes) if balanced else None
         super().__init__(
             model,
             dataset.classes,
@@ -56,9 +61,8 @@ class FixedClassifier(SequenceClassifier):
             seed=config.seed,
             steps_per_epoch=steps_per_epoch,
             steps_per_chunk=steps_per_chunk,
-            weights=None if weights is None else torch.from_numpy(weights),
+            weights=weights,
         )
-        self._constant_weights = weights
         self._mean, self._std = torch.from_numpy(dataset.mean).double(), torch.from_numpy(dataset.std).double()
         graph = raw_graph(model, dataset.steps, self._mean, self._std)
         noise = _DEVIATIONS * config.data.noise if config.data.augment else 0.0
@@ -108,7 +112,8 @@ class FixedClassifier(SequenceClassifier):
         constants = self.fixed.constants(self.fixed.weights)
         logits = self._tape.forward(self._integers(x), constants)
         kind, smoothing, scale = self.config.loss, self.config.label_smoothing, (len(y) - 1).bit_length()
-        size, weights = 2.0**scale / len(y), self._constant_weights
+        size = 2.0**scale / len(y)
+        weights = None if self.class_weights is None else self.class_weights.numpy()
         outer = loss_gradient(kind, logits, y.numpy(), size, smoothing, _VALUES, self._backward, weights)
         found = self._tape.backward(outer)
         return logits, self.fixed.gradient(found, constants, _WEIGHTS, scale, self._backward)
