@@ -97,7 +97,7 @@ def test_what_leaves_its_range_is_held_and_counted() -> None:
     [
         ({"nosuch": 8}, "nosuch is no tensor of the model"),
         ({"l0_h": 16}, "l0_h is no tensor of the model"),
-        ({"l0_z": 8}, "must have at least 12 bits, got 8 for l0_z; set quant.named.l0_z=16"),
+        ({"l0_z": 8}, "must have at least 12 bits, got 8 for l0_z; set .quant.named.l0_z=16"),
     ],
 )
 def test_names_are_checked(named: dict[str, int], words: str) -> None:

@@ -41,14 +41,14 @@ def tone(frequency: float, seconds: float = 1.0) -> np.ndarray:
 
 
 def test_fsdd(data_folder: Path) -> None:
-    dataset = load_dataset(composed("data=fsdd").data)
+    dataset = load_dataset(composed("data=fsdd", "data.validation_by=group").data)
     assert len(dataset.train) + len(dataset.validation) == 2700
     assert np.bincount(dataset.test.y).tolist() == [30] * 10
     assert (dataset.steps, dataset.input_size) == (49, 24)
     assert dataset.validation.groups is not None
     assert dataset.train.groups is not None
     assert not set(dataset.validation.groups) & set(dataset.train.groups)
-    again = load_dataset(composed("data=fsdd").data)
+    again = load_dataset(composed("data=fsdd", "data.validation_by=group").data)
     assert np.array_equal(again.train.x, dataset.train.x)
 
 
