@@ -195,7 +195,10 @@ def test_without_a_compiler_the_rest_is_done_and_the_exit_code_says_so(
     monkeypatch.setattr("edgesearch.measure.compiled.shutil.which", lambda name: None)
     code, out, err = run(monkeypatch, capsys, *arguments, f"run={finished}", "progress=false")
     assert code == 1
-    assert "comparing C needs a compiler that builds it here, got none; install gcc, or ask for none: set export=onnx" in err
+    assert (
+        "comparing C needs a compiler that builds it here, got none; install gcc, or ask for none: set export=onnx"
+        in err
+    )
     assert "(integer)" in out or "quantization.yml" in out
     assert "(c)" not in out
     code, _, err = run(monkeypatch, capsys, *arguments, f"run={finished}", "progress=false", "export=onnx")
