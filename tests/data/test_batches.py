@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from edgesearch.data import load_dataset
-from edgesearch.data.batches import Augmentation, Batches, shift, tensors
+from edgesearch.data.batches import Augmentation, Batches, Shifts, tensors
 from tests.conftest import composed
 
 DATASET = load_dataset(composed().data)
@@ -42,7 +42,7 @@ def test_seed_and_epoch_decide_everything() -> None:
 def test_shifts_move_by_whole_places_and_fill(background: float | None) -> None:
     image = torch.arange(1.0, 13.0).view(1, 3, 4)
     x = image.expand(200, 3, 4)
-    moved = shift(x, 1, 1, background, torch.Generator().manual_seed(0))
+    moved = Shifts(x, 1, 1, background)(torch.arange(200), torch.Generator().manual_seed(0))
     mode = "edge" if background is None else "constant"
     options = {} if background is None else {"constant_values": background}
     padded = np.pad(image[0].numpy(), 1, mode=mode, **options)  # type: ignore[call-overload]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from edgesearch.data.dataset import Dataset, Split
 
@@ -48,9 +49,12 @@ class Batches:
     ) -> None:
         self._x, self._y = torch.from_numpy(dataset.train.x), torch.from_numpy(dataset.train.y)
         self._mean, self._std = torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std)
-        self._background = dataset.background
         self._batch_size, self._seed, self._augmentation = batch_size, seed, augmentation
-        if augmentation is None:
+        self._shifts: Shifts | None = None
+        if augmentation is not None:
+            steps, features = augmentation.steps, augmentation.features
+            self._shifts = Shifts(self._x, steps, features, dataset.background)
+        else:
             self._x = ((self._x - self._mean) / self._std).float()
 
     def __len__(self) -> int:
@@ -61,35 +65,40 @@ class Batches:
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + index) % 2**63)
         order = torch.randperm(len(self._y), generator=generator)
         for rows in torch.split(order, self._batch_size):
-            x = self._x[rows]
-            if self._augmentation is not None:
-                x = self._augment(x, self._augmentation, generator)
-            yield x.transpose(0, 1), self._y[rows]
+            yield self._taken(rows, generator).transpose(0, 1), self._y[rows]
 
-    def _augment(self, x: Tensor, by: Augmentation, generator: torch.Generator) -> Tensor:
-        x = shift(x, by.steps, by.features, self._background, generator)
-        x = ((x - self._mean) / self._std).float()
-        if by.noise:
-            x = x + by.noise * torch.randn(x.shape, generator=generator)
+    def _taken(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """The rows (B, T, D), augmented where that is wanted, normalised."""
+        if self._shifts is None or self._augmentation is None:
+            return self._x[rows]
+        x = ((self._shifts(rows, generator) - self._mean) / self._std).float()
+        if self._augmentation.noise:
+            x = x + self._augmentation.noise * torch.randn(x.shape, generator=generator)
         return x
 
 
-def shift(x: Tensor, steps: int, features: int, background: float | None, generator: torch.Generator) -> Tensor:
-    """Move each sequence of x (B, T, D) by its own random offset of up to +-steps frames and +-features features.
+class Shifts:
+    """Moves each sequence of x (N, T, D) by its own random offset of up to +-steps frames and +-features features.
 
-    Uncovered places take the background value, or the nearest edge where it is None.
+    Uncovered places take the background value, or the nearest edge where it is None. Every offset is a view of rows
+    that are padded once.
     """
-    for dim, most in ((1, steps), (2, features)):
-        if not most:
-            continue
-        extent = x.size(dim)
-        offsets = torch.randint(-most, most + 1, (x.size(0), 1), generator=generator)
-        source = torch.arange(extent) - offsets
-        inside = source.clamp(0, extent - 1)
-        view = (x.size(0), extent, 1) if dim == 1 else (x.size(0), 1, extent)
-        moved = x.gather(dim, inside.view(view).expand_as(x))
-        x = moved if background is None else torch.where((source == inside).view(view), moved, background)
-    return x
+
+    def __init__(self, x: Tensor, steps: int, features: int, background: float | None) -> None:
+        mode, value = ("constant", background) if background is not None else ("replicate", None)
+        margins = (features, features, steps, steps)
+        padded = pad(x.unsqueeze(1), margins, mode, value).squeeze(1) if steps or features else x
+        self._views = padded.unfold(1, x.size(1), 1).unfold(2, x.size(2), 1)
+        self._most = steps, features
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the sequences of `rows` (B,), moved: (B, T, D)."""
+        starts = [
+            most - torch.randint(-most, most + 1, (len(rows), 1), generator=generator)[:, 0] if most else 0
+            for most in self._most
+        ]
+        moved: Tensor = self._views[rows, starts[0], starts[1]]
+        return moved
 
 
 def tensors(dataset: Dataset, split: Split) -> Batch:

@@ -94,13 +94,18 @@ class Skipped:
 
 def variants() -> list[Variant]:
     """Return what this machine can build of gcc and clang, at -O0 with sanitizers, -O2 and -Os."""
-    return [variant for variant in _wanted() if _obstacle(variant) is None]
+    return [variant for variant in wanted() if builds(variant)]
+
+
+def builds(variant: Variant) -> bool:
+    """Tell whether this machine can build it; found out once."""
+    return _obstacle(variant) is None
 
 
 def skipped() -> list[Skipped]:
     """Return what it cannot build of the compilers that it has."""
     found = []
-    for variant in _wanted():
+    for variant in wanted():
         reason = _obstacle(variant)
         if reason is not None:
             compiler = Path(variant.compiler).name
@@ -109,7 +114,8 @@ def skipped() -> list[Skipped]:
     return found
 
 
-def _wanted() -> list[Variant]:
+def wanted() -> list[Variant]:
+    """Return every variant of the compilers that are here, whether they can be built or not."""
     compilers = [found for name in ("gcc", "clang") if (found := shutil.which(name))]
     if not compilers and (found := shutil.which("cc")):
         compilers = [found]

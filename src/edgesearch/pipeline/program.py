@@ -1,5 +1,6 @@
 """From a trained classifier to its integer program, and the accuracy of every level on the way to C."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from edgesearch.data import Dataset
 from edgesearch.data.dataset import Split
 from edgesearch.errors import ModelFileError
 from edgesearch.export.text import FRONT_END
-from edgesearch.measure.compiled import Variant, compare, variants
+from edgesearch.measure.compiled import Variant, builds, compare, wanted
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import Outcome, input_integers, run
 from edgesearch.numerics.program import IntegerProgram
@@ -97,7 +98,7 @@ def compared_in_c(program: IntegerProgram, split: Split, which: Sequence[Variant
 
 def fastest() -> list[Variant]:
     """Return the one variant that is quickest to build and run, none where this machine builds none."""
-    return [variant for variant in variants() if "-O2" in variant.flags][:1]
+    return list(itertools.islice((v for v in wanted() if "-O2" in v.flags and builds(v)), 1))
 
 
 def _batches(split: Split) -> list[Tensor]:
