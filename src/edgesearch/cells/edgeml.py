@@ -144,7 +144,7 @@ def save_edgeml_bytes(model: Classifier, folder: str | Path, largest: int = 127,
     """
     for name, value in (("largest", largest), ("scalar_scale", scalar_scale)):
         if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}; set export.{name}=100")
+            raise ConfigError(f"{name} must be at least 1, got {value}; leave export.{name} out")
     files = _byte_files(model, largest, scalar_scale)
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
