@@ -12,6 +12,7 @@ import edgesearch
 PACKAGE = Path(edgesearch.__file__).parent
 LAYERS = {
     "errors": 0,
+    "untrusted": 0,
     "config": 0,
     "numerics": 1,
     "cells": 2,
@@ -28,12 +29,13 @@ LAYERS = {
 }
 ALLOWED = {
     "errors": set(),
+    "untrusted": set(),
     "config": {"errors"},
-    "numerics": {"errors", "config"},
-    "cells": {"errors", "config", "numerics"},
-    "data": {"errors", "config"},
-    "export": {"errors", "config", "numerics", "cells"},
-    "report": {"errors", "config"},
+    "numerics": {"errors", "untrusted", "config"},
+    "cells": {"errors", "untrusted", "config", "numerics"},
+    "data": {"errors", "untrusted", "config"},
+    "export": {"errors", "untrusted", "config", "numerics", "cells"},
+    "report": {"errors", "untrusted", "config"},
 }
 OWNERS = {
     "pytorch_lightning": {"training"},

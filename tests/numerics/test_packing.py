@@ -88,7 +88,7 @@ def exported_bytes(matrix: Ints, format: Format, encoding: Encoding) -> int:
     rows, columns = matrix.shape
     program = IntegerProgram(
         1, {"input": Value(columns, Format(8, 4)), "y": Value(rows, Format(16, 8))}, {"M": constant}, {},
-        {}, (), (Affine("y", (("M", "input"),)),), "y",
+        {}, (), (Affine("y", (("M", "window"),)),), "y",
     )  # fmt: skip
     text = source(program)
     arrays = re.findall(r"static ROM (\w+) M(?:_\w+)?\[\] = \{\n(.*?)\};", text, re.DOTALL)

@@ -7,19 +7,22 @@ integer that the input format has. The function of a negative x follows by symme
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
 from edgesearch.errors import ConfigError
-from edgesearch.numerics.format import Floats, Format, Ints
+from edgesearch.numerics.format import Floats, Format, Ints, round_shift
 from edgesearch.numerics.functions import NAMED
 from edgesearch.numerics.polynomials import horner, interpolated
 
 APPROXIMATED = tuple(NAMED)
 SOURCE = Format(16, 11)  # +-16, beyond which sigmoid and tanh are 0 or 1 in 16 bits: one table serves every gate
+_SOURCE = 16  # bits of x
 _COEFFICIENT = 16  # bits
 _MOST_SEGMENTS = 128
+_MOST_ORDER, _MOST_SHIFT = 3, 30
+_SUM = 1 << 31  # what no sum reaches
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,36 @@ class Table:
         """Bytes of the coefficients."""
         return 2 * self.coefficients.size
 
+    @cached_property
+    def is_sound(self) -> bool:
+        """Whether every x has a segment, coefficients have 16 bits and no sum more than 32."""
+        segments, columns = self.coefficients.shape if self.coefficients.ndim == 2 else (0, 0)
+        known = self.function in NAMED and self.source.signed
+        if not known or self.source.bits > _SOURCE or not 0 <= self.to.fraction <= _SOURCE:
+            return False
+        if not (2 <= columns <= 1 + _MOST_ORDER and segments >= 1 and 0 <= self.segment_bits <= _SOURCE):
+            return False
+        if len(self.shifts) != columns - 1 or not all(0 <= shift <= _MOST_SHIFT for shift in self.shifts):
+            return False
+        if not 1 <= self.limit <= segments << self.segment_bits or abs(self.last) >= _SUM >> 1:
+            return False
+        if not math.isfinite(self.error) or np.abs(self.coefficients).max() > 1 << (_COEFFICIENT - 1):
+            return False
+        return self._widest() < _SUM
+
+    def _widest(self) -> int:
+        """The largest magnitude that any step of the polynomial has before it is shifted, over every x."""
+        m = np.arange(min(self.limit, self.source.largest + 1))
+        c, d = self.coefficients[m >> self.segment_bits], m & ((1 << self.segment_bits) - 1)
+        a, widest = c[:, -1], 0
+        for k, shift in zip(range(c.shape[1] - 2, -1, -1), self.shifts, strict=True):
+            total = a * d + (c[:, 0] << shift if k == 0 else 0)
+            widest = max(widest, int(np.abs(total).max()) + (1 << shift))
+            a = round_shift(total, shift) + (c[:, k] if k else 0)
+            if widest >= _SUM:
+                return widest
+        return max(widest, int(np.abs(a).max()) + (1 << self.to.fraction))
+
     def __call__(self, x: Ints) -> Ints:
         """Return the function of integers x in format `source`, in format `to`."""
         magnitude = np.abs(x)
@@ -95,7 +128,7 @@ def approximate(function: str, source: Format, to: Format, error: float) -> Tabl
         raise ConfigError(f"an approximated function is one of {', '.join(NAMED)}, got {function}; use quantTanh")
     if not 0 <= to.fraction <= 16:
         raise ConfigError(f"an approximated function gives 0 to 16 fraction bits, got {to}; give it another format")
-    if source.bits > 16:
+    if source.bits > _SOURCE:
         raise ConfigError(f"an approximated function takes at most 16 bits, got {source}; lower its format")
     wanted = max(error, 1.25 * to.step)
     found = [

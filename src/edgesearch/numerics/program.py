@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from edgesearch.errors import ConfigError, ModelFileError
+from edgesearch.errors import ConfigError
 from edgesearch.numerics.approximation import Table
-from edgesearch.numerics.format import ChannelFormat, Format, Ints, round_shift
+from edgesearch.numerics.format import Format, Ints, round_shift
 from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Operation, Pool, Sum, Term
 from edgesearch.numerics.packing import Encoding, best_encoding, matrix_bytes, value_bytes
+from edgesearch.numerics.validity import check
 
 if TYPE_CHECKING:
     from edgesearch.numerics.interpreter import Outcome
-
-_WIDEST = 62  # bits of an exact sum
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,10 @@ class IntegerProgram:
         head: the operations after the last frame.
         logits: the head's result.
         about: words for people: cell, data.
+        class_names: of each logit, or none.
 
     Raises:
-        ModelFileError: an operand is unknown or of another size, or a sum would not fit into 62 bits.
+        ModelFileError: a rule of `validity.check` does not hold.
     """
 
     steps: int
@@ -82,63 +82,12 @@ class IntegerProgram:
     head: tuple[Operation, ...]
     logits: str
     about: dict[str, str] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
     exporters: ClassVar[dict[str, Callable[["IntegerProgram", Path], None]]] = {}
 
     def __post_init__(self) -> None:
-        given = self.values["input"].format
-        if isinstance(given, ChannelFormat) and not len(given.fractions) == len(given.offsets) == self.inputs:
-            raise ModelFileError(
-                f"the input's format must be of {self.inputs} channels, got {len(given.fractions)}; export it again"
-            )
-        known = {"input", *self.states}
-        for operation in (*self.step, *self.head):
-            if operation in self.head:
-                known.add("window")
-            for name in operation.reads:
-                if name not in known and name not in self.constants:
-                    raise ModelFileError(f"{operation.out} reads {name}, which nothing gives; export the model again")
-            self._check(operation)
-            known.add(operation.out)
-        results = {operation.out for operation in self.step}
-        for state, source in self.states.items():
-            if source not in results or self.values[state] != self.values[source]:
-                raise ModelFileError(
-                    f"state {state} must take what a step gives, in its own size and format; export it again"
-                )
-        if self.logits not in known:
-            raise ModelFileError(f"the logits {self.logits} are not computed; export the model again")
-
-    def _check(self, operation: Operation) -> None:
-        size = self.values[operation.out].size
-        if isinstance(operation, Affine):
-            for matrix, vector in operation.products:
-                if self.constants[matrix].integers.shape != (size, self.size(vector)):
-                    raise ModelFileError(f"{matrix} must be ({size}, {self.size(vector)}); export the model again")
-        elif isinstance(operation, Convolve | Pool):
-            self._check_map(operation, size)
-        elif any(size % self.size(name) for name in operation.reads):
-            raise ModelFileError(f"the operands of {operation.out} must have {size} units; export the model again")
-        if isinstance(operation, Apply) and operation.out not in self.tables:
-            raise ModelFileError(f"{operation.out} has no table; export the model again")
-        if self.sum_bits(operation) > _WIDEST:
-            raise ModelFileError(
-                f"a sum must fit into {_WIDEST} bits, got {self.sum_bits(operation)} for {operation.out} of "
-                f"{', '.join(operation.reads)}; set quant.weight_bits=8, or +quant.named.NAME=8 for one of them"
-            )
-
-    def _check_map(self, operation: Convolve | Pool, size: int) -> None:
-        geometry, channels = operation.geometry, operation.geometry.channels
-        if isinstance(operation, Convolve):
-            weights = self.constants[operation.weights].integers
-            channels = len(weights)
-            if weights.shape[1:] != (geometry.channels // operation.groups, *geometry.kernel):
-                raise ModelFileError(f"{operation.weights} does not fit {operation.out}; export the model again")
-        places = geometry.places
-        if min(places) < 1 or channels * places[0] * places[1] != size or self.size(operation.source) != geometry.size:
-            raise ModelFileError(f"{operation.source} does not fit {operation.out}; export the model again")
-        if isinstance(operation, Pool) and (operation.kind not in ("max", "sum") or geometry.padding != (0, 0)):
-            raise ModelFileError(f"{operation.out} pools by max or sum without padding; export the model again")
+        check(self)
 
     @cached_property
     def _makers(self) -> dict[str, Operation]:
@@ -210,7 +159,10 @@ class IntegerProgram:
         """Return the least and the greatest integer that a value or constant vector can be."""
         if name in self.constants:
             return int(self.constants[name].integers.min()), int(self.constants[name].integers.max())
-        maker = self._makers.get(self.states.get(name, name))
+        if name in self.states:
+            low, high = self.interval(self.states[name])
+            return min(low, 0), max(high, 0)  # (a state begins with zeros)
+        maker = self._makers.get(name)
         if isinstance(maker, Combine | Convolve):
             return self.bounds(maker)
         if isinstance(maker, Apply):

@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import os
-import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import numpy as np
 
 from edgesearch.errors import ModelFileError
 from edgesearch.numerics.approximation import Table
+from edgesearch.numerics.decode import decode
 from edgesearch.numerics.format import ChannelFormat, Format
-from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Geometry, Operation, Pool, Term
+from edgesearch.numerics.operations import Operation
 from edgesearch.numerics.program import Constant, IntegerProgram, Value, set_of
+from edgesearch.untrusted import DamagedError, parse_json, read_arrays
 
 VERSIONS = (1, 2)  # the second has formats by channel
-_KINDS = {kind.__name__: kind for kind in (Affine, Combine, Convolve, Pool, Apply)}
+_MOST_BYTES = 64 << 20  # of all arrays, unpacked
 
 
 def save(program: IntegerProgram, path: str | Path) -> None:
@@ -39,6 +41,7 @@ def save(program: IntegerProgram, path: str | Path) -> None:
             "head": [_to_json(operation) for operation in program.head],
             "logits": program.logits,
             "about": program.about,
+            **({"class_names": program.class_names} if program.class_names else {}),
         }
     )
     by_channel = isinstance(program.values["input"].format, ChannelFormat)
@@ -51,88 +54,100 @@ def save(program: IntegerProgram, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> IntegerProgram:
-    """Read a program back.
+    """Read a program back. It may come from anyone: what is accepted, the interpreter and C can run.
 
     Raises:
-        ModelFileError: no such file, not a program, another version, truncated or edited.
+        ModelFileError: no such file, not a program, another version, truncated, edited, or with something in it that
+            `validity.check` refuses.
     """
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"a program is a file such as program.npz, got {path}, which is none; give its path")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name]) for name in file.files}
-        header = json.loads(arrays.pop("header").tobytes())
-        text = arrays.pop("program").tobytes().decode()
-        version, digest = header["version"], header["digest"]
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        OSError,
-    ) as error:
-        raise ModelFileError(f"{path} is not a program or is damaged; export it again") from error
-    if version not in VERSIONS:
+        arrays = read_arrays(path, _MOST_BYTES)
+        if not isinstance(arrays, dict):
+            raise DamagedError("it is a single array")
+        header = decode(_Header, parse_json(_words(arrays, "header")), "its header")
+        text = _words(arrays, "program")
+        if header.version in VERSIONS and header.digest == _digest(text, arrays):
+            return _program(decode(_Stored, parse_json(text), "it"), arrays)
+    except (DamagedError, ModelFileError, OSError) as error:
+        reason = str(error).partition(";")[0]
+        raise ModelFileError(f"{path} is not a program or is damaged: {reason}; export it again") from error
+    if header.version not in VERSIONS:
         known = " or ".join(map(str, VERSIONS))
         raise ModelFileError(
-            f"{path} must be a program of version {known}, got {version}; export it again with this edgesearch"
+            f"{path} must be a program of version {known}, got {header.version}; export it again with this edgesearch"
         )
-    if digest != _digest(text, arrays):
-        raise ModelFileError(f"{path} was changed after it was written; export it again")
-    return _from_json(json.loads(text), arrays)
+    raise ModelFileError(f"{path} was changed after it was written; export it again")
 
 
-def _from_json(found: dict[str, Any], arrays: dict[str, Any]) -> IntegerProgram:
+@dataclass(frozen=True)
+class _Header:
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class _StoredTable:
+    """A table without its coefficients."""
+
+    function: str
+    source: Format
+    to: Format
+    segment_bits: int
+    shifts: tuple[int, ...]
+    limit: int
+    last: int
+    error: float
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A program without its arrays."""
+
+    steps: int
+    values: dict[str, tuple[int, Format]]
+    constants: dict[str, Format]
+    tables: tuple[_StoredTable, ...]
+    table_of: dict[str, int]
+    states: dict[str, str]
+    step: tuple[Operation, ...]
+    head: tuple[Operation, ...]
+    logits: str
+    about: dict[str, str]
+    class_names: tuple[str, ...] = ()
+
+
+def _program(stored: _Stored, arrays: dict[str, Any]) -> IntegerProgram:
+    wanted = {f"constant/{name}" for name in stored.constants} | {f"table/{k}" for k in range(len(stored.tables))}
+    if arrays.keys() != wanted or not all(array.dtype.kind == "i" for array in arrays.values()):
+        raise DamagedError("its arrays are others than its text names")
     tables = [
-        Table(
-            **{
-                **entry,
-                "source": Format.parse(entry["source"]),
-                "to": Format.parse(entry["to"]),
-                "shifts": tuple(entry["shifts"]),
-                "coefficients": arrays[f"table/{k}"].astype(np.int64),
-            }
-        )
-        for k, entry in enumerate(found["tables"])
+        Table(**vars(entry), coefficients=arrays[f"table/{k}"].astype(np.int64))
+        for k, entry in enumerate(stored.tables)
     ]
+    if not all(0 <= k < len(tables) for k in stored.table_of.values()):
+        raise DamagedError("it names a table that it has not")
     return IntegerProgram(
-        steps=found["steps"],
-        values={name: Value(size, Format.parse(text)) for name, (size, text) in found["values"].items()},
+        steps=stored.steps,
+        values={name: Value(size, format) for name, (size, format) in stored.values.items()},
         constants={
-            name: Constant(arrays[f"constant/{name}"].astype(np.int64), Format.parse(text))
-            for name, text in found["constants"].items()
+            name: Constant(arrays[f"constant/{name}"].astype(np.int64), format)
+            for name, format in stored.constants.items()
         },
-        tables={out: tables[k] for out, k in found["table_of"].items()},
-        states=found["states"],
-        step=tuple(map(_operation, found["step"])),
-        head=tuple(map(_operation, found["head"])),
-        logits=found["logits"],
-        about=found["about"],
+        tables={out: tables[k] for out, k in stored.table_of.items()},
+        states=stored.states,
+        step=stored.step,
+        head=stored.head,
+        logits=stored.logits,
+        about=stored.about,
+        class_names=stored.class_names,
     )
 
 
 def _to_json(operation: Operation) -> dict[str, Any]:
     return {"operation": type(operation).__name__, **dataclasses.asdict(operation)}
-
-
-def _operation(entry: dict[str, Any]) -> Operation:
-    kind = entry.pop("operation")
-    if kind not in _KINDS:
-        raise ModelFileError(f"an operation is one of {', '.join(_KINDS)}, got {kind}; use the edgesearch that made it")
-    if kind == "Combine":
-        entry["terms"] = tuple(Term(tuple(t["operands"]), t["negative"], t["power"]) for t in entry["terms"])
-    if kind == "Affine":
-        entry["products"] = tuple((matrix, vector) for matrix, vector in entry["products"])
-    if "geometry" in entry:
-        g = entry["geometry"]
-        pairs = ((a, b) for a, b in (g["kernel"], g["stride"], g["padding"]))
-        entry["geometry"] = Geometry(g["channels"], g["height"], g["width"], *pairs)
-    operation: Operation = _KINDS[kind](**entry)
-    return operation
 
 
 def _table_to_json(table: Table) -> dict[str, Any]:
@@ -142,6 +157,13 @@ def _table_to_json(table: Table) -> dict[str, Any]:
 
 def _smallest(format: Format) -> Any:
     return next(t for t in (np.int8, np.int16, np.int32, np.int64) if np.iinfo(t).max >= format.largest)
+
+
+def _words(arrays: dict[str, Any], name: str) -> str:
+    try:
+        return str(arrays.pop(name).tobytes().decode())
+    except (KeyError, UnicodeDecodeError) as error:
+        raise DamagedError(f"it has no {name}") from error
 
 
 def _bytes(text: str) -> Any:
