@@ -28,12 +28,12 @@ BENCH = """#define _POSIX_C_SOURCE 199309L
 #include <stdio.h>
 #include <time.h>
 #include "model.h"
-#include "golden.h"
+#include "test/golden.h"
 int main(void) {
   struct timespec a, b;
   int n, sum = (int)golden_logits[0] * 0 + golden_answers[0] * 0;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
-  for (n = 0; n < %d; n++) sum += model_predict(golden_windows + n %% GOLDEN * MODEL_STEPS * MODEL_INPUTS);
+  for (n = 0; n < %d; n++) sum += model_predict(golden_windows + (size_t)(n %% GOLDEN) * MODEL_STEPS * MODEL_INPUTS);
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
   printf("%%.9f %%d", ((b.tv_sec - a.tv_sec) + (b.tv_nsec - a.tv_nsec) * 1e-9) / %d, sum);
   return 0;

@@ -53,8 +53,8 @@ def test_task_test_runs_every_variant_and_names_a_difference(
 
     def broken(program: edgesearch.IntegerProgram) -> dict[str, str]:
         made = c.files(program)
-        return made | {"model.c": made["model.c"].replace("l0_z_ = (int32_t)", "l0_z_ = 1 + (int32_t)").replace(
-            "l0_z_ = sigmoid", "l0_z_ = 1 + sigmoid")}  # fmt: skip
+        return made | {"model.c": made["model.c"].replace("l0_z_i = (int32_t)", "l0_z_i = 1 + (int32_t)").replace(
+            "l0_z_i = model_sigmoid", "l0_z_i = 1 + model_sigmoid")}  # fmt: skip
 
     monkeypatch.setattr(compiled, "files", broken)
     code, _, err = run(monkeypatch, capsys, "task=test", f"run={finished}")

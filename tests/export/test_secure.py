@@ -109,7 +109,7 @@ def test_the_folder_keeps_constants_out_of_the_program(tmp_path: Path) -> None:
     integer = program_of(Case(("fastgrnn", False), Shape(7, True, 1), 8, 16, True))
     folder = tmp_path / "secure"
     integer.export(folder, "secure")
-    assert {path.name for path in folder.iterdir()} == {"program.py", "model.npz", "README.md"}
+    assert {path.name for path in folder.glob("[!.]*")} == {"program.py", "model.npz", "README.md"}
     with np.load(folder / "model.npz", allow_pickle=False) as model:
         stored = {name: model[name] for name in model.files}
     assert stored.keys() == integer.constants.keys()

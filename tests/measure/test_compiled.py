@@ -190,7 +190,7 @@ def test_the_first_difference_is_named(array: str, at: int, where: str, monkeypa
     x[0, 1, 1] = x[1, 299, 2] = x[0, 300, 2] = 100
     compare(program, x, FAST)
     made = files(program)
-    start = made["model.c"].index(f" {array}[] = {{")
+    start = made["model.c"].index(f" model_{array}_[] MODEL_PLACE = {{")
     parts = re.split(r"(-?\d+)", made["model.c"][start:])
     parts[2 * at + 1] = str(int(parts[2 * at + 1]) + 1)
     edited = made | {"model.c": made["model.c"][:start] + "".join(parts)}
@@ -228,7 +228,7 @@ def test_the_folder_compiles_without_warnings_and_tests_itself(name: str, tmp_pa
 
 def test_the_folder_notices_another_logit(tmp_path: Path) -> None:
     program_of(EXPORTED["dense"]).export(tmp_path / "c")
-    golden = tmp_path / "c" / "golden.h"
+    golden = tmp_path / "c" / "test" / "golden.h"
     before, numbers = golden.read_text(encoding="utf-8").split("golden_logits[] = {")
     changed = re.sub(r"-?\d+", lambda found: str(int(found[0]) ^ 1), numbers, count=1)
     golden.write_text(f"{before}golden_logits[] = {{{changed}", encoding="utf-8")

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from edgesearch.export.c import source
+from edgesearch.export.c import files
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.operations import Affine
 from edgesearch.numerics.packing import (
@@ -90,8 +90,8 @@ def exported_bytes(matrix: Ints, format: Format, encoding: Encoding) -> int:
         1, {"input": Value(columns, Format(8, 4)), "y": Value(rows, Format(16, 8))}, {"M": constant}, {},
         {}, (), (Affine("y", (("M", "window"),)),), "y",
     )  # fmt: skip
-    text = source(program)
-    arrays = re.findall(r"static ROM (\w+) M(?:_\w+)?\[\] = \{\n(.*?)\};", text, re.DOTALL)
+    text = files(program)["model.c"]
+    arrays = re.findall(r"static MODEL_ROM (\w+) model_M_\w*\[\] MODEL_PLACE = \{\n(.*?)\};", text, re.DOTALL)
     assert arrays
     return sum(C_BYTES[kind] * len(re.findall(r"-?\d+", numbers)) for kind, numbers in arrays)
 

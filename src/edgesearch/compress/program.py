@@ -12,7 +12,11 @@ from edgesearch.numerics.program import Constant, IntegerProgram, Value
 
 
 def compile_program(
-    graph: Graph, formats: Mapping[str, Format], function_error: float, about: Mapping[str, str] | None = None
+    graph: Graph,
+    formats: Mapping[str, Format],
+    function_error: float,
+    about: Mapping[str, str] | None = None,
+    class_names: tuple[str, ...] = (),
 ) -> IntegerProgram:
     """Return the program of a graph whose formats are chosen, with its parameters as integers."""
     constants = {
@@ -31,6 +35,7 @@ def compile_program(
         head=tuple(graph.head),
         logits=graph.logits,
         about=dict(about or {}),
+        class_names=class_names,
     )
 
 

@@ -246,9 +246,10 @@ class SearchConfig:
 
 @dataclass
 class ExportConfig:
-    """What task=export writes; of EdgeML's bytes the largest integer and what scalars are multiplied by."""
+    """What task=export writes; the prefix of names in C; of EdgeML's bytes the largest integer and scalars' factor."""
 
     name: str = key(Rule(choices=("c", "onnx", "edgeml", "secure", "ezpc")))
+    prefix: str = key(since="0.2", before="model")
     largest: int = key(Rule(at_least=1, at_most=2**31 - 1), since="0.2", before=127)
     scalar_scale: int = key(Rule(at_least=1, at_most=2**31 - 1), since="0.2", before=1000)
 

@@ -5,11 +5,13 @@ Both compute what the table computes, bit for bit. In C nothing is wider than 32
 
 from collections.abc import Iterable, Iterator
 
+from edgesearch.export.files import CONDITIONS
 from edgesearch.numerics.format import Format
 from edgesearch.numerics.piecewise import Piecewise
 from edgesearch.numerics.root import FRACTION, RootTable
 
-_C_HEAD = """/* Made by edgesearch. {about}
+_C_HEAD = """/* Made by edgesearch. {conditions}
+   {about}
    {formats}. C99, integers only. */
 #ifndef {guard}
 #define {guard}
@@ -77,7 +79,8 @@ def c_header(table: Piecewise | RootTable, about: str) -> str:
     """Return table.h with the function NAME_fixed, and for a root NAME_reduced; `about` says what it is."""
     name, formats = _name(table), _formats(table)
     guard = "".join(c if c.isalnum() else "_" for c in f"{name}_{table.source}_{table.to}").upper() + "_H"
-    head = _C_HEAD.format(about=about.replace("*/", "* /"), formats=formats, guard=guard, name=name)
+    about = about.replace("*/", "* /")
+    head = _C_HEAD.format(conditions=CONDITIONS, about=about, formats=formats, guard=guard, name=name)
     if isinstance(table, Piecewise):
         return head + "\n".join(_c_piecewise(table, name, "fixed")) + "\n\n#endif\n"
     wide = table.source.bits - table.source.signed > 31  # (rounding adds to x)

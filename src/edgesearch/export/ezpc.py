@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesearch.export.ezpc_text import FUNCTIONS, Names, readme, table_function
-from edgesearch.export.files import described, write_folder
+from edgesearch.export.files import CONDITIONS, described, write_folder
 from edgesearch.export.rounds import saturates, shift_of
 from edgesearch.export.segments import segments
 from edgesearch.numerics.format import Ints
@@ -54,7 +54,7 @@ def client(window: Ints) -> str:
 def source(program: IntegerProgram) -> str:
     """Return model.ezpc."""
     printer = _Printer(program)
-    parts = [f"(* {described(program)}. Made by edgesearch. *)", FUNCTIONS]
+    parts = [f"(* {described(program)}. Made by edgesearch. {CONDITIONS} *)", FUNCTIONS]
     parts += [table_function(f"table{k}", segments(t), _rounded) for k, t in enumerate(set_of(program.tables))]
     return "\n".join([*parts, "def void main(){", *(f"  {line}" for line in printer.lines()), "}", ""])
 

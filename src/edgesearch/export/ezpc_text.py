@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
+from edgesearch.export.files import worded
 from edgesearch.export.frames import bullets
 from edgesearch.export.segments import Segments
 from edgesearch.numerics.program import IntegerProgram
@@ -86,7 +87,7 @@ def table_function(name: str, table: Segments, rounded: Callable[[str, int], str
 
 def readme(program: IntegerProgram) -> str:
     """Return the folder's README."""
-    about = "\n".join(f"* {key}: {value}" for key, value in program.about.items())
+    about = "\n".join(f"* {worded(key)}: {worded(value)}" for key, value in program.about.items())
     return f"""# A classifier in EzPC's language
 
 Made by edgesearch, for the compiler of https://github.com/mpc-msri/EzPC.

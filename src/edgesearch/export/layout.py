@@ -48,7 +48,7 @@ def layout(program: IntegerProgram) -> Layout:
         for loop in loops:
             inside = loop.gives
             for operation in loop.operations:
-                whole = {vector for _, vector in operation.products} if isinstance(operation, Affine) else set()
+                whole = _whole(operation)
                 arrays |= {
                     name for name in operation.reads if name in program.values and (name not in inside or name in whole)
                 }
@@ -66,12 +66,19 @@ def _loops(program: IntegerProgram, operations: tuple[Operation, ...]) -> list[L
     loops: list[Loop] = []
     for operation in operations:
         size = program.values[operation.out].size
-        whole = {vector for _, vector in operation.products} if isinstance(operation, Affine) else set()
+        whole = _whole(operation)
         apart = isinstance(operation, Convolve | Pool)
         if not loops or apart or loops[-1].slides or loops[-1].size != size or whole & loops[-1].gives:
             loops.append(Loop(size))
         loops[-1].operations.append(operation)
     return loops
+
+
+def _whole(operation: Operation) -> set[str]:
+    """The vectors of which an operation reads every unit to give one."""
+    if isinstance(operation, Affine):
+        return {vector for _, vector in operation.products}
+    return {operation.source} if isinstance(operation, Convolve | Pool) else set()
 
 
 def _own_unit_only(program: IntegerProgram, loops: list[Loop], state: str) -> bool:
@@ -80,9 +87,7 @@ def _own_unit_only(program: IntegerProgram, loops: list[Loop], state: str) -> bo
     order = [operation.out for operation in program.step]
     late = any(state in o.reads for o in program.step[order.index(source) + 1 :])
     readers = [loop for loop in loops if any(state in o.reads for o in loop.operations)]
-    whole = any(
-        state in (vector for _, vector in o.products) for o in (*program.step, *program.head) if isinstance(o, Affine)
-    )
+    whole = any(state in _whole(operation) for operation in (*program.step, *program.head))
     shared = sum(other == source for other in program.states.values()) > 1
     return not (whole or late or shared) and len(readers) == 1 and source in readers[0].gives
 
@@ -99,10 +104,12 @@ def shared(program: IntegerProgram, plan: Layout) -> Shared:
     """Let the arrays of a chain of layers take turns at the two ends of one piece of memory.
 
     Each array is read by the loop after the one that makes it and no later, so that only two are needed at once. A head
-    that is no such chain has an array of its own for each value.
+    that is no such chain, or has wider values than 16 bits, has an array of its own for each value.
     """
     made = [(number, o.out) for number, loop in enumerate(plan.head) for o in loop.operations if o.out in plan.arrays]
     names = [name for _, name in made if name != program.logits]
+    if any(program.values[name].format.bits > 16 for name in names):
+        return Shared({}, 0)  # (the memory is of 16-bit numbers)
     for number, name in made:
         readers = [k for k, loop in enumerate(plan.head) if any(name in o.reads for o in loop.operations)]
         following = [k for k, other in made if k > number and other != name]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesearch.export import oblivious
-from edgesearch.export.files import described, write_folder
+from edgesearch.export.files import CONDITIONS, described, write_folder
 from edgesearch.export.rounds import Group, apart, grouped, saturates, shift_of
 from edgesearch.export.secure_text import PROGRAM, readme
 from edgesearch.export.segments import segments
@@ -60,7 +60,7 @@ def source(program: IntegerProgram) -> str:
     tables = "".join(f"TABLE_{k} = {vars(segments(t))}\n" for k, t in enumerate(set_of(program.tables)))
     return PROGRAM.format(
         arithmetic=Path(oblivious.__file__).read_text(encoding="utf-8").partition("from typing import Any\n")[2],
-        about=described(program),
+        about=described(program), conditions=CONDITIONS,
         steps=program.steps, inputs=program.inputs, classes=program.classes, format=given, low=given.low,
         high=given.high, shapes=shapes, tables=tables, body="\n".join(f"    {line}" for line in printer.lines()),
         logits=_own(program.logits),

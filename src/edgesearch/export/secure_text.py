@@ -1,13 +1,15 @@
 """The parts of a secure export that are the same for every program, and its README."""
 
+from edgesearch.export.files import worded
 from edgesearch.export.frames import as_numpy, bullets
 from edgesearch.numerics.program import IntegerProgram
 
 PROGRAM = '''"""A classifier in integers, to be run over secret ones: {about}.
 
-Made by edgesearch. Everything in this file is public: sizes, formats, the number of steps, the tables of sigmoid and
-tanh. `run(jax.numpy, model, x, jax.lax.fori_loop)` gives the logits, in int64 throughout, so that jax needs
-jax_enable_x64. The answer is the first largest logit. `python program.py model.npz data.npz` runs it in the open.
+Made by edgesearch. {conditions}
+Everything in this file is public: sizes, formats, the number of steps, the tables of sigmoid and tanh.
+`run(jax.numpy, model, x, jax.lax.fori_loop)` gives the logits, in int64 throughout, so that jax needs jax_enable_x64.
+The answer is the first largest logit. `python program.py model.npz data.npz` runs it in the open.
 """
 
 # ruff: noqa: B905
@@ -44,7 +46,7 @@ if __name__ == "__main__":
 
 def readme(program: IntegerProgram) -> str:
     """Return the folder's README."""
-    about = "\n".join(f"* {key}: {value}" for key, value in program.about.items())
+    about = "\n".join(f"* {worded(key)}: {worded(value)}" for key, value in program.about.items())
     return f"""# A classifier in integers, for secret models and secret data
 
 Made by edgesearch.

@@ -39,7 +39,7 @@ int32_t oracle(const model_input *x, int32_t windows, int32_t *to, int32_t *answ
     model_state s;
     model_logit logits[MODEL_CLASSES];
     model_reset(&s);
-    for (t = 0; t < MODEL_STEPS; t++) model_step(&s, x + (n * MODEL_STEPS + t) * MODEL_INPUTS);
+    for (t = 0; t < MODEL_STEPS; t++) model_step(&s, x + ((size_t)n * MODEL_STEPS + t) * MODEL_INPUTS);
     model_logits(&s, logits);
     answers[n] = model_answer(logits);
   }
@@ -154,6 +154,7 @@ class Compiled:
         self.program, self.variant = program, variant
         self._file = folder / ("oracle" if variant.sanitized else "oracle.so")
         for name, text in {**files(program), "oracle.c": _HARNESS}.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
         kind = ("-DORACLE_PROGRAM",) if variant.sanitized else ("-shared", "-fPIC")
         command = [

@@ -27,7 +27,7 @@ def value_bytes(count: int, format: Format) -> int:
 
 def index_bytes(columns: int) -> int:
     """Return the bytes of a column number, and of a row's count."""
-    return 1 if columns < 256 else 2
+    return 1 if columns < 2**8 else 2 if columns < 2**16 else 4
 
 
 def matrix_bytes(matrix: Ints, format: Format, encoding: Encoding) -> int:

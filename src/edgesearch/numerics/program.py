@@ -84,7 +84,7 @@ class IntegerProgram:
     about: dict[str, str] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
 
-    exporters: ClassVar[dict[str, Callable[["IntegerProgram", Path], None]]] = {}
+    exporters: ClassVar[dict[str, Callable[..., None]]] = {}
 
     def __post_init__(self) -> None:
         check(self)
@@ -114,6 +114,13 @@ class IntegerProgram:
     def classes(self) -> int:
         """C, number of logits."""
         return self.values[self.logits].size
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The name of each class; of a program without `class_names` those that `about` lists, or numbers."""
+        listed = tuple(self.about.get("classes", "").split(" "))
+        numbered = tuple(map(str, range(self.classes)))
+        return self.class_names or (listed if len(listed) == self.classes else numbered)
 
     @property
     def reads_window(self) -> bool:
@@ -272,15 +279,20 @@ class IntegerProgram:
 
         return load(path)
 
-    def export(self, folder: str | Path, target: str = "c") -> None:
-        """Write the program for a target into a folder.
+    def export(self, folder: str | Path, target: str = "c", **options: str) -> None:
+        """Write the program for a target into a folder, a new one or one with nothing but an earlier export.
+
+        Args:
+            folder: where to.
+            target: `c`, `secure` or `ezpc`.
+            options: of the target: `prefix` for c.
 
         Raises:
-            ConfigError: the target is unknown.
+            ConfigError: the target is unknown, an option does not fit, or the folder has other files.
         """
         if target not in self.exporters:
             raise ConfigError(f"export must be one of {', '.join(self.exporters)}, got {target}; set export=c")
-        self.exporters[target](self, Path(folder))
+        self.exporters[target](self, Path(folder), **options)
 
 
 def bounds(operation: Sum, to: Format) -> tuple[int, int]:

@@ -19,10 +19,10 @@ from edgesearch.report.record import Record
 def export(config: Config) -> Record:
     """Write the run that `config.run` names for `config.export.name`.
 
-    `c`: the integer program as C. `secure`: the same as operations on arrays, for secret models and data. `ezpc`: in
-    EzPC's language. `onnx`: the float model, on raw frames. `edgeml`: the reference project's .npy files, mean and
-    std of every value of a row among them, and its byte quantisation, to `config.export.largest` and with scalars
-    times `config.export.scalar_scale`, in QuantizedFastModel.
+    `c`: the integer program as C, with `config.export.prefix` before its names. `secure`: the same as operations on
+    arrays, for secret models and data. `ezpc`: in EzPC's language. `onnx`: the float model, on raw frames. `edgeml`:
+    the reference project's .npy files, mean and std of every value of a row among them, and its byte quantisation, to
+    `config.export.largest` and with scalars times `config.export.scalar_scale`, in QuantizedFastModel.
 
     `onnx` and `edgeml` need the run's data set, whose scaling they hold.
 
@@ -34,7 +34,9 @@ def export(config: Config) -> Record:
     folder, record = finished_run(config)
     target = config.export.name
     written = folder.path / "export" / target
-    if target in ("c", "secure", "ezpc"):
+    if target == "c":
+        folder.program().export(written, target, prefix=config.export.prefix)
+    elif target in ("secure", "ezpc"):
         folder.program().export(written, target)
     elif target == "onnx":
         model, dataset = _float_model(config)

@@ -18,7 +18,7 @@ from edgesearch.config import Config
 from edgesearch.data import Dataset
 from edgesearch.data.dataset import Split
 from edgesearch.errors import ModelFileError
-from edgesearch.export.text import FRONT_END
+from edgesearch.export.files import FRONT_END
 from edgesearch.measure.compiled import Variant, builds, compare, wanted
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import Outcome, input_integers, run
@@ -50,10 +50,11 @@ def compile_classifier(
     graph = raw_graph(model, dataset.steps, torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std))
     if not formats:
         formats = calibrated(graph, calibration_rows(dataset, config.quant), Widths.of(config.quant))
-    about = {"cell": config.cell.name, "data": config.data.name, "classes": " ".join(dataset.class_names)}
+    about = {"cell": config.cell.name, "data": config.data.name}
     if dataset.front_end is not None:
         about[FRONT_END] = dataset.front_end
-    return Compiled(compile_program(graph, formats, config.quant.function_error, about), graph, formats)
+    program = compile_program(graph, formats, config.quant.function_error, about, dataset.class_names)
+    return Compiled(program, graph, formats)
 
 
 def recompiled(program: IntegerProgram, dataset: Dataset, model: AnyClassifier) -> Compiled:

@@ -2,22 +2,29 @@
 
 from collections.abc import Callable, Iterator
 
+from edgesearch.export.c_parts import c_type, power
+from edgesearch.export.c_symbols import Symbols
 from edgesearch.numerics.operations import Convolve, Geometry, Pool
 from edgesearch.numerics.packing import stored_bits
 from edgesearch.numerics.program import IntegerProgram
 
 
-def convolution(program: IntegerProgram, operation: Convolve, source: str, kind: str) -> Iterator[str]:
+def convolution(
+    program: IntegerProgram, operation: Convolve, source: str, kind: str, symbols: Symbols
+) -> Iterator[str]:
     """Yield the loops over channels and places up to the exact sum `sum_` of type `kind`, at unit `i`."""
     g, shape = operation.geometry, program.constants[operation.weights].integers.shape
     common = program.fraction(operation)
     align = common - program.product_fraction(operation.weights, operation.source)
     bits = stored_bits(program.format(operation.weights))
     per_group, outputs = g.channels // operation.groups, shape[0] // operation.groups
+    weights, read = symbols.constant(operation.weights), symbols.macro("AT")
 
     def product(at: str) -> str:
-        own = f"((oc_ * {per_group} + ic_) * {g.kernel[0]} + ky_) * {g.kernel[1]} + kx_"
-        weight = f"{operation.weights}[{own}]" if bits >= 8 else f"unpacked_{bits}({operation.weights}, {own})"
+        index = "size_t" if bits >= 8 else "uint32_t"
+        own = f"((({index})oc_ * {per_group} + ic_) * {g.kernel[0]} + ky_) * {g.kernel[1]} + kx_"
+        packed = f"{symbols.of(f'unpacked_{bits}')}({weights}, {own})"
+        weight = f"{read}(int{bits}_t, {weights} + {own})" if bits >= 8 else packed
         return f"sum_ += ({kind}){weight} * {source}[{at}];"
 
     yield from _places(g, shape[0])
@@ -28,12 +35,14 @@ def convolution(program: IntegerProgram, operation: Convolve, source: str, kind:
     channel = "ic_" if operation.groups == 1 else "group_ + ic_"
     yield from _under_kernel(g, channel, product, 8)
     if align:
-        yield f"      sum_ *= ({kind}){1 << align};"
+        yield f"      sum_ *= {power(kind, align)};"
     if operation.bias is not None:
         shift = common - program.format(operation.bias).fraction
         numbers = program.constants[operation.bias].integers
-        bias = f"{operation.bias}[oc_]" if numbers.size > 1 else f"({int(numbers[0])})"  # (which has no array)
-        yield f"      sum_ += ({kind}){bias} * ({kind}){1 << shift};"
+        place = f"{symbols.constant(operation.bias)} + oc_"
+        array = f"{read}({c_type(program.format(operation.bias))}, {place})"
+        bias = array if numbers.size > 1 else f"({int(numbers[0])})"  # (which has no array)
+        yield f"      sum_ += ({kind}){bias} * {power(kind, shift)};"
 
 
 def pooling(program: IntegerProgram, operation: Pool, source: str, kind: str) -> Iterator[str]:
@@ -69,6 +78,6 @@ def _under_kernel(g: Geometry, channel: str, body: Callable[[str], str], indent:
     yield f"{space}    const int column_ = ox_ * {sw} + kx_ - {pw};"
     if pw:
         yield f"{space}    if (column_ < 0 || column_ >= {g.width}) continue;"
-    yield f"{space}    {body(f'(({channel}) * {g.height} + row_) * {g.width} + column_')}"
+    yield f"{space}    {body(f'((size_t)({channel}) * {g.height} + row_) * {g.width} + column_')}"
     yield f"{space}  }}"
     yield f"{space}}}"
