@@ -33,8 +33,8 @@ void model_step(model_state *s, const model_input frame[MODEL_INPUTS]);
 void model_logits(const model_state *s, model_logit logits[MODEL_CLASSES]);
 int model_answer(const model_logit logits[MODEL_CLASSES]); /* the first largest */
 
-/* A whole window, frame after frame. */
-int model_predict(const model_input window[(size_t)MODEL_STEPS * MODEL_INPUTS]);
+/* A whole window of MODEL_STEPS * MODEL_INPUTS values, frame after frame. */
+int model_predict(const model_input *window);
 
 /* The names of the answers; firmware that does not ask for them pays nothing. */
 #define MODEL_CLASS_NAMES {{ \\
@@ -60,11 +60,12 @@ PRELUDE = """/* Made by edgesearch from an integer program; its numbers are thos
 #include "model.h"
 
 /* Constants stay in flash. AVR needs to be told: by __flash in C (-std=gnu99), else by PROGMEM. */
-#if defined(__AVR__) && defined(__FLASH)
+#if defined(__AVR__) && defined(__FLASH) && !defined(__STRICT_ANSI__)
 #define MODEL_ROM const __flash
 #define MODEL_PLACE
 #define MODEL_AT(type, p) (*(p))
 #elif defined(__AVR__)
+#define MODEL_PROGMEM
 #include <avr/pgmspace.h>
 #define MODEL_ROM const
 #define MODEL_PLACE PROGMEM
@@ -89,7 +90,7 @@ typedef char model_arithmetic_shift_needed[(-1 >> 1) == -1 ? 1 : -1];
 #define MODEL_MAYBE_UNUSED
 #endif
 
-#if defined(__AVR__) && !defined(__FLASH)
+#if defined(MODEL_PROGMEM)
 MODEL_MAYBE_UNUSED static int8_t model_at_int8_t(const int8_t *p) { return (int8_t)pgm_read_byte(p); }
 MODEL_MAYBE_UNUSED static uint8_t model_at_uint8_t(const uint8_t *p) { return (uint8_t)pgm_read_byte(p); }
 MODEL_MAYBE_UNUSED static int16_t model_at_int16_t(const int16_t *p) { return (int16_t)pgm_read_word(p); }
@@ -134,7 +135,7 @@ int model_answer(const model_logit logits[MODEL_CLASSES]) {{
   return best;
 }}
 
-int model_predict(const model_input window[(size_t)MODEL_STEPS * MODEL_INPUTS]) {{
+int model_predict(const model_input *window) {{
   model_state s;
   model_logit logits[MODEL_CLASSES];
   size_t t;
