@@ -97,7 +97,7 @@ def read_arrays(path: Path, most: int | None = None) -> Array | dict[str, Array]
         except DamagedError:
             raise
         except _DAMAGES as error:
-            raise DamagedError(f"it is truncated or damaged ({' '.join(str(error).split())[:200]})") from error
+            raise DamagedError(f"it ends or breaks ({' '.join(str(error).split())[:200]})") from error
 
 
 def check_archive(archive: zipfile.ZipFile, most: int) -> None:
@@ -122,14 +122,14 @@ def _array(file: IO[bytes], size: int, most: int) -> Array:
         raise DamagedError(f"it has an array of format {version}, which is unknown")
     shape, _, kind = _HEADERS[version](file)
     if kind.hasobject:
-        raise DamagedError("it holds objects that need pickle")
+        raise DamagedError("objects that need pickle")
     if not all(0 <= side < 2**63 for side in shape):
         raise DamagedError(f"its header claims the shape {str(shape)[:80]}")
     claimed, there = math.prod(shape) * kind.itemsize, size - file.tell()
     if claimed > there:
-        raise DamagedError(f"its header claims {_mebibytes(claimed)}, of which {there} bytes are there")
+        raise DamagedError(f"its header asks for {claimed} bytes, of which {there} are there")
     if claimed > most:
-        raise DamagedError(f"its header claims {_mebibytes(claimed)}, more than {_mebibytes(most)}")
+        raise DamagedError(f"its header asks for {_mebibytes(claimed)}, more than {_mebibytes(most)}")
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 

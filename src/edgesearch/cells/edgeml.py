@@ -19,8 +19,7 @@ from edgesearch.cells.nonlinear import Function
 from edgesearch.cells.rnn import RNNS
 from edgesearch.cells.spec import KINDS, CellKind
 from edgesearch.errors import ConfigError, EdgesearchWarning, ModelFileError
-
-Array = npt.NDArray[Any]
+from edgesearch.untrusted import SMALL, Array, DamagedError, read_arrays
 
 _NAMES = (
     {f"{letter}{suffix}" for letter in "WU" for suffix in ("", "1", "2", "3", "4")}
@@ -266,12 +265,14 @@ def _gate_files(kind: CellKind, name: str, arrays: dict[str, Array]) -> dict[str
 def _read(path: Path, name: str) -> Array:
     file = path / f"{name}.npy"
     try:
-        array: Array = np.load(file, allow_pickle=False)
+        array = read_arrays(file, SMALL)
+        if isinstance(array, dict):
+            raise DamagedError("it is an archive")
     except FileNotFoundError as error:
         raise ModelFileError(
             f"an EdgeML folder of this cell holds {name}.npy, got none in {path}; check cell and folder"
         ) from error
-    except (ValueError, EOFError, OSError) as error:
+    except (DamagedError, OSError) as error:
         raise ModelFileError(f"{file} must be a plain .npy array ({error}); save it again without pickle") from error
     if array.ndim > 2 or not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
         raise ModelFileError(f"{file} must hold finite floats in at most 2 dimensions, got {array.dtype} {array.shape}")

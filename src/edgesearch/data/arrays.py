@@ -1,16 +1,13 @@
 """Reading .npy and .npz files of numbers without pickle, with errors a user can act on."""
 
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgesearch.errors import DataError
+from edgesearch.untrusted import Array, DamagedError, read_arrays
 
-Array = npt.NDArray[Any]
+__all__ = ["Array", "load_npy", "load_npz"]
 
 
 def load_npy(path: Path) -> Array:
@@ -42,20 +39,12 @@ def load_npz(path: Path, required: tuple[str, ...]) -> dict[str, Array]:
 
 def _load(path: Path) -> Array | dict[str, Array]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        return read_arrays(path)
     except FileNotFoundError as error:
         raise DataError(f"{path} must exist, got no such file; check data.path") from error
-    except ValueError as error:
+    except DamagedError as error:
         if "pickle" in str(error):
-            raise DataError(
-                f"{path} must hold plain numbers, got objects that need pickle; save numeric arrays"
-            ) from error
+            raise DataError(f"{path} must hold plain numbers, got {error}; save numeric arrays") from error
         raise DataError(f"{path} is truncated or damaged ({error}); save it again") from error
-    except MemoryError as error:
-        raise DataError(f"{path} must fit into memory, got a header that asks for more; check the file") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is truncated or damaged ({error}); save it again") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check data.path") from error

@@ -8,6 +8,7 @@ import numpy as np
 from edgesearch.data.dataset import Floats
 from edgesearch.errors import DataError
 
+LONGEST = 64 << 20  # bytes of a sound file, and samples of one
 _DAMAGED = "is a damaged sound file ({}); delete the archive and fetch it again"
 
 
@@ -41,6 +42,9 @@ def _decode_flac(name: str, content: bytes) -> tuple[Floats, int]:
             f"{name} is FLAC and needs the package soundfile; run pip install 'edgesearch[audio]'"
         ) from error
     try:
+        frames = soundfile.info(io.BytesIO(content)).frames
+        if not 0 <= frames <= LONGEST:
+            raise DataError(f"{name} must have at most {LONGEST} samples, got {frames}; cut it into clips")
         read, rate = soundfile.read(io.BytesIO(content), dtype="float32")
     except soundfile.LibsndfileError as error:
         raise DataError(f"{name} {_DAMAGED.format(error)}") from error

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgesearch.config import DataConfig
 from edgesearch.data.arrays import Array
-from edgesearch.data.audio import decode
+from edgesearch.data.audio import LONGEST, decode
 from edgesearch.data.dataset import RawData, Split
 from edgesearch.data.features import FrontEnd, cached
 from edgesearch.data.sources import Source, digest, locate, reading
@@ -38,7 +38,7 @@ def _read(path: Path, front_end: FrontEnd) -> dict[str, Array]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                file = archive.extractfile(member)
+                file = archive.extractfile(member) if member.size <= LONGEST else None
                 if file is None or not member.name.endswith(".wav"):
                     continue
                 digit, speaker, index = PurePosixPath(member.name).stem.split("_")

@@ -15,6 +15,7 @@ from edgesearch.config import DataConfig
 from edgesearch.data.arrays import load_npz
 from edgesearch.data.dataset import Floats, RawData, Split
 from edgesearch.data.sources import Source, locate, reading
+from edgesearch.untrusted import check_archive
 
 _PUBLIC = Source(
     "har2/human+activity+recognition+using+smartphones.zip",
@@ -34,6 +35,7 @@ _SUBSET_OF = {
     "totalacc": "UCI HAR (3 of 9 signals, steps 64 to 127 of 128)",
 }
 _SIGNALS = tuple(f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz")
+_UNPACKED = 1 << 30  # bytes
 _ACTIVITIES = ("walking", "walking_upstairs", "walking_downstairs", "sitting", "standing", "laying")
 _SECOND_OF_TWO = ("standing", "walking", "walking_downstairs")
 
@@ -73,10 +75,12 @@ def _read_reduced(path: Path) -> dict[str, Split]:
 def _read_archive(path: Path) -> dict[str, Split]:
     try:
         with zipfile.ZipFile(path) as outer:
+            check_archive(outer, _UNPACKED)
             nested = next((name for name in outer.namelist() if name.endswith("HAR Dataset.zip")), None)
             if nested is None:
                 return {part: _read_part(outer, part) for part in ("train", "test")}
             with zipfile.ZipFile(io.BytesIO(outer.read(nested))) as inner:
+                check_archive(inner, _UNPACKED)
                 return {part: _read_part(inner, part) for part in ("train", "test")}
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
         raise reading(path)(error) from error

@@ -16,11 +16,12 @@ import numpy as np
 
 from edgesearch.config import DataConfig, FeatureConfig
 from edgesearch.data.arrays import Array
-from edgesearch.data.audio import decode
+from edgesearch.data.audio import LONGEST, decode
 from edgesearch.data.dataset import Floats, RawData, Split
 from edgesearch.data.features import FrontEnd, cached
 from edgesearch.data.sources import Source, digest, locate, reading
 from edgesearch.errors import DataError
+from edgesearch.untrusted import check_archive
 
 RATE = 16000
 KEYWORDS = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
@@ -37,6 +38,7 @@ FULL = Source(
 FULL_TEST = Source(
     "gsc_v2/speech_commands_test_set_v0.02.tar.gz", None, _BASE + "speech_commands_test_set_v0.02.tar.gz"
 )
+_UNPACKED = 1 << 30  # bytes of the small archive
 _NAMES = ("x", "y", "speaker", "split")
 
 
@@ -100,9 +102,10 @@ def _small(archive: Path, table: Path, features: FeatureConfig) -> dict[str, Arr
     rows = _Rows(features)
     try:
         with zipfile.ZipFile(archive) as clips, table.open(newline="", encoding="utf-8") as file:
+            check_archive(clips, _UNPACKED)
             for row in csv.DictReader(file):
                 rows.add_file(row["path"], clips.read(row["path"]), row["label"], row["speaker"], row["split"])
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
         raise reading(archive)(error) from error
     return rows.arrays()
 
@@ -184,7 +187,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                file = archive.extractfile(member) if member.isfile() else None
+                file = archive.extractfile(member) if member.isfile() and member.size <= LONGEST else None
                 if file is not None:
                     yield member.name.removeprefix("./"), file.read()
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:

@@ -78,13 +78,15 @@ class Format:
         """
         found = _NAME.fullmatch(text)
         if found is None or not 1 <= int(found[2]) <= 32:
-            raise ModelFileError(f"a format is written like s16.12 with at most 32 bits, got {text}; export it again")
+            raise ModelFileError(
+                f"a format is written like s16.12 with at most 32 bits, got {text[:80]!r}; export it again"
+            )
         bits, fraction, signed = int(found[2]), int(found[3]), found[1] == "s"
         if found[4] is None:
             return Format(bits, fraction, signed)
         channels = [_CHANNEL.fullmatch(part) for part in found[4].split(",")]
         if not all(channels):
-            raise ModelFileError(f"a channel is written like 13 or -2-405, got {found[4][:80]}; export it again")
+            raise ModelFileError(f"a channel is written like 13 or -2-405, got {found[4][:80]!r}; export it again")
         pairs = [(int(c[1]), int(c[2] or 0)) for c in channels if c is not None]
         return ChannelFormat(bits, fraction, signed, tuple(f for f, _ in pairs), tuple(o for _, o in pairs))
 

@@ -139,30 +139,27 @@ def _check_order(program: "IntegerProgram") -> None:
 def _check_reads(program: "IntegerProgram", operations: tuple[Operation, ...], known: set[str]) -> None:
     vectors = set(known)
     for operation in operations:
-        constants = _constants_of(operation)
         for name in operation.reads:
             if name not in vectors and name not in program.constants:
-                raise _broken(f"{operation.out} reads {name}, which nothing gives")
-            if name in program.constants and name not in constants:
-                raise _broken(f"{operation.out} must read a vector that changes, got the constant {name}")
-        for name in constants - _terms_of(operation):
+                raise _broken(f"{operation.out} reads {name[:80]!r}, which nothing gives")
+        stored, moving = _operands(operation)
+        for name in stored:
             if name not in program.constants:
                 raise _broken(f"{operation.out} must read {name} as a constant, got a vector")
+        for name in moving:
+            if name in program.constants:
+                raise _broken(f"{operation.out} must read a vector that changes, got the constant {name}")
         vectors.add(operation.out)
 
 
-def _constants_of(operation: Operation) -> set[str]:
-    """The operands that are, or may be, constants."""
-    if not isinstance(operation, Affine | Convolve):
-        return _terms_of(operation)
-    bias = set() if operation.bias is None else {operation.bias}
-    if isinstance(operation, Convolve):
-        return bias | {operation.weights}
-    return bias | {matrix for matrix, _ in operation.products}
-
-
-def _terms_of(operation: Operation) -> set[str]:
-    return set(operation.reads) if isinstance(operation, Combine) else set()
+def _operands(operation: Operation) -> tuple[list[str], list[str]]:
+    """The operands that are constants and those that are not; of a `Combine` each may be either."""
+    if isinstance(operation, Affine | Convolve):
+        stored = [] if operation.bias is None else [operation.bias]
+        if isinstance(operation, Convolve):
+            return [*stored, operation.weights], [operation.source]
+        return [*stored, *(m for m, _ in operation.products)], [vector for _, vector in operation.products]
+    return [], [] if isinstance(operation, Combine) else [operation.source]
 
 
 # ---- sizes, bounds and sums of an operation ---------------------------------------------------------------------

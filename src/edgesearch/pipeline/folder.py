@@ -10,12 +10,14 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from edgesearch.cells.checkpoints import read_checkpoint
 from edgesearch.config import Config, config_hash, load_config
 from edgesearch.errors import ConfigError, ModelFileError, RunInUseError
 from edgesearch.export import export_c
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.numerics.storage import load, save
 from edgesearch.report.record import Record, read_record, write_text
+from edgesearch.untrusted import DamagedError
 
 
 class RunFolder:
@@ -116,9 +118,11 @@ class RunFolder:
         """
         path = self.checkpoints / "best.ckpt"
         try:
-            found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            found = read_checkpoint(path).get("state_dict")
+            if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+                raise DamagedError("it holds no weights")
             return found
         except FileNotFoundError as error:
             raise ModelFileError(f"a finished run has {path}, which is missing; run its training again") from error
-        except Exception as error:  # (torch.load raises many unrelated types)
-            raise ModelFileError(f"{path} is damaged ({str(error).splitlines()[0]}); run its training again") from error
+        except (DamagedError, OSError) as error:
+            raise ModelFileError(f"{path} is damaged ({error}); run its training again") from error

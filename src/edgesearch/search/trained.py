@@ -16,6 +16,7 @@ from edgesearch.numerics.format import Format
 from edgesearch.search.programs import Point
 from edgesearch.search.space import Params
 from edgesearch.training.callbacks import Row
+from edgesearch.untrusted import SMALL
 
 RESULT, WEIGHTS = "result", "edgesearch:weights"
 
@@ -84,7 +85,8 @@ def unpack(trial: FrozenTrial) -> dict[str, Tensor]:
         StorageError: there are none, or they are damaged.
     """
     try:
-        return safetensors.torch.load(zlib.decompress(base64.b85decode(trial.system_attrs[WEIGHTS])))
+        packed = base64.b85decode(trial.system_attrs[WEIGHTS])
+        return safetensors.torch.load(zlib.decompressobj().decompress(packed, SMALL))
     except (KeyError, ValueError, zlib.error, SafetensorError) as error:
         raise StorageError(f"trial {trial.number} must hold its weights, got {error!r}; start another study") from error
 

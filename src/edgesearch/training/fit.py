@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from edgesearch.cells.checkpoints import read_checkpoint
 from edgesearch.cells.classifier import AnyClassifier, AnySpec, Classifier, build_classifier
 from edgesearch.compress.threshold import sparse_tensors
 from edgesearch.config import Config
@@ -31,6 +32,7 @@ from edgesearch.training.fixed import FixedClassifier
 from edgesearch.training.module import SequenceClassifier
 from edgesearch.training.phases import Phases
 from edgesearch.training.three_phase import ThreePhase
+from edgesearch.untrusted import DamagedError
 
 _ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "auto": "auto"}
 
@@ -160,12 +162,10 @@ def _readable(checkpoint: Path) -> Path | None:
     if not checkpoint.exists():
         return None
     try:
-        found = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # (torch.load raises many unrelated types)
-        raise ModelFileError(f"{checkpoint} is damaged; delete it to train from the start") from error
-    if not isinstance(found, dict) or not {"pytorch-lightning_version", "state_dict", "callbacks"} <= found.keys():
+        found = read_checkpoint(checkpoint)
+    except DamagedError as error:
+        raise ModelFileError(f"{checkpoint} is damaged ({error}); delete it to train from the start") from error
+    if not {"pytorch-lightning_version", "state_dict", "callbacks"} <= found.keys():
         raise ModelFileError(f"{checkpoint} is not a training checkpoint; delete it to train from the start")
     return checkpoint
 
