@@ -123,7 +123,7 @@ def _array(file: IO[bytes], size: int, most: int) -> Array:
     shape, _, kind = _HEADERS[version](file)
     if kind.hasobject:
         raise DamagedError("objects that need pickle")
-    if not all(0 <= side < 2**63 for side in shape):
+    if not all(type(side) is int and 0 <= side < 2**63 for side in shape):
         raise DamagedError(f"its header claims the shape {str(shape)[:80]}")
     claimed, there = math.prod(shape) * kind.itemsize, size - file.tell()
     if claimed > there:

@@ -103,7 +103,13 @@ def _narrowed(array: Array) -> Floats:
 
 def _kept(wide: Array, narrow: Floats) -> bool:
     """Whether 32 bits keep every channel, the last axis; a constant one is as good as another."""
-    if wide.dtype.itemsize < 4 or wide.dtype == np.float32 or wide.ndim != 3 or not np.isfinite(wide).all():
+    if (
+        wide.dtype.itemsize < 4
+        or wide.dtype == np.float32
+        or wide.ndim != 3
+        or not wide.size
+        or not np.isfinite(wide).all()
+    ):
         return True
     exact = wide.reshape(-1, wide.shape[-1]).astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
