@@ -53,7 +53,7 @@ def test_work_in_an_exported_folder_is_not_lost(edit: str, tmp_path: Path) -> No
     else:
         (folder / ("notes.txt" if edit == "added" else "test/notes.txt")).write_text("mine\n")
     before = content(folder)
-    with pytest.raises(ConfigError, match="got .*(Makefile|notes.txt)"):
+    with pytest.raises(ConfigError, match=r"got .*(Makefile|notes\.txt)"):
         PROGRAM.export(folder)
     assert content(folder) == before
 
@@ -91,7 +91,7 @@ def test_an_export_of_version_0_1_is_moved_aside(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("mine\n")
-    with pytest.raises(ConfigError, match="got .*x with x"):
+    with pytest.raises(ConfigError, match=r"got .*x with x"):
         PROGRAM.export(tmp_path / "x")
 
 
