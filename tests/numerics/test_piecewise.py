@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgesearch.errors import ConfigError
@@ -121,6 +121,7 @@ def test_sums_fit_into_their_words(case: tuple[str, Format, Format, float, tuple
     st.floats(-5, 3),
     st.floats(0.5, 4),
 )
+@example("x/(1+abs(x))", "gpc", 4, 8, 17, 1 / 64, -3.0, 1.0)
 @settings(max_examples=20, deadline=None)
 def test_any_function_format_and_method(
     function: str, method: Method, degree: int, bits: int, to_bits: int, error: float, low: float, width: float

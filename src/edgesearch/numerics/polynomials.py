@@ -37,10 +37,10 @@ def horner(coefficients: Ints, d: Ints, shifts: Sequence[int], rise: int | None 
     """
     a = coefficients[..., -1]
     for k, shift in zip(range(coefficients.shape[-1] - 2, -1, -1), shifts, strict=True):
-        if k:  # (the same as rounding the sum, and no sum is wider than the product)
+        if k or rise is None:  # (the same as rounding the sum, and no sum is wider than the product)
             a = round_shift(a * d, shift) + coefficients[..., k]
         else:
-            a = round_shift(a * d + (coefficients[..., 0] << (shift if rise is None else rise)), shift)
+            a = round_shift(a * d + (coefficients[..., 0] << rise), shift)
     return a
 
 
