@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from edgesearch.config.schema import Config, Rule
+from edgesearch.config.rules import Rule, shown
+from edgesearch.config.schema import Config
 from edgesearch.errors import ConfigError
 
 
@@ -13,8 +14,7 @@ def check(config: Config) -> None:
     for path, rule, value in _keys(config):
         broken = None if value is None else rule.broken_by(value)
         if broken:
-            remedy = f"[{_remedy(rule)}]" if isinstance(value, list) else _remedy(rule)
-            raise ConfigError(f"{path} must be {broken}, got {value}; set {path}={remedy}")
+            raise ConfigError(f"{path} must be {broken}, got {shown(value)}; set {path}={rule.remedy(value)}")
     for contradiction in _CONTRADICTIONS:
         message = contradiction(config)
         if message:
@@ -23,21 +23,13 @@ def check(config: Config) -> None:
 
 def _keys(node: Any, prefix: str = "") -> Iterator[tuple[str, Rule, Any]]:
     for item in dataclasses.fields(node):
-        value = getattr(node, item.name)
+        value, path, rule = getattr(node, item.name), f"{prefix}{item.name}", item.metadata["rule"]
         if dataclasses.is_dataclass(value):
-            yield from _keys(value, f"{prefix}{item.name}.")
-        else:
-            yield f"{prefix}{item.name}", item.metadata["rule"], value
-
-
-def _remedy(rule: Rule) -> str:
-    if rule.choices:
-        return rule.choices[0]
-    low, high = (rule.at_least, rule.above), (rule.at_most, rule.below)
-    if rule.above is not None:
-        top = next((bound for bound in high if bound is not None), 2 * rule.above + 2)
-        return f"{(rule.above + top) / 2:g}"
-    return f"{next(bound for bound in low + high if bound is not None):g}"
+            yield from _keys(value, f"{path}.")
+            continue
+        yield path, rule, value
+        if isinstance(value, dict):
+            yield from ((f"{path}.{name}", rule, entry) for name, entry in value.items())
 
 
 def _convolutional(config: Config) -> str | None:

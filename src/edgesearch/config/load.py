@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from edgesearch.config.checks import check
-from edgesearch.config.schema import FIRST, Config, Rule
+from edgesearch.config.rules import FIRST, Rule
+from edgesearch.config.schema import Config
 from edgesearch.errors import ConfigError, ModelFileError
 
 
