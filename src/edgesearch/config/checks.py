@@ -136,8 +136,9 @@ def _firmware(config: Config) -> str | None:
     ):
         if limit is not None and kept >= limit:
             return (
-                f"budget.firmware_{name}_bytes must be less than budget.{name}_bytes = {limit}, got {kept}; "
-                f"set budget.firmware_{name}_bytes=0"
+                f"budget.firmware_{name}_bytes must be less than budget.{name}_bytes = {limit}, got {kept}: the limit "
+                f"is the whole chip's, and the firmware keeps a part; for {limit} bytes of model set "
+                f"budget.{name}_bytes={limit + kept} or budget.firmware_{name}_bytes=0"
             )
     return None
 
@@ -204,7 +205,7 @@ def _study(config: Config) -> str | None:
         return f"study names a study for task=report and task=export, got task={task}; set {name}={value}"
     if config.study is not None and config.run is not None:
         return f"study and run both name what to export, got study={config.study} run={config.run}; leave one out"
-    if config.pick != "best" and not (config.pick.isdecimal() and int(config.pick) > 0):
+    if config.pick != "best" and not (config.pick.isdecimal() and len(config.pick) < 16 and int(config.pick) > 0):
         return f"pick must be best or a number of bytes, got {config.pick}; set pick=best"
     return None
 
