@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BYTES, _EVENTS, _DEEPEST = 1 << 20, 200_000, 20
 
 
@@ -28,7 +29,7 @@ def read_yaml(path: Path) -> Any:
             raise YamlError(f"{found.st_size} bytes, more than {_BYTES}")
         text = path.read_text(encoding="utf-8")
         _check_events(text)
-        return yaml.load(text, Loader=yaml.CSafeLoader)
+        return yaml.load(text, Loader=_LOADER)  # noqa: S506  (a safe one)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -40,7 +41,7 @@ def read_yaml(path: Path) -> Any:
 def _check_events(text: str) -> None:
     """An alias stands for as much as it likes, and what is nested too deeply exhausts the reader."""
     depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
+    for count, event in enumerate(yaml.parse(text, Loader=_LOADER)):
         if isinstance(event, yaml.AliasEvent):
             raise YamlError("an alias")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
