@@ -8,6 +8,8 @@ from edgesearch.config.rules import Rule, shown
 from edgesearch.config.schema import Config
 from edgesearch.errors import ConfigError
 
+_FRAMES, _OVERLAPPING = 10_000, 600_000  # of a clip: windows, and their milliseconds
+
 
 def check(config: Config) -> None:
     """Raise `ConfigError` naming the first broken rule, the value and an override that satisfies it."""
@@ -119,6 +121,13 @@ def _features(config: Config) -> str | None:
         return (
             f"data.features.coefficients must be at most data.features.bands = {features.bands}, got "
             f"{features.coefficients}; set data.features.coefficients={features.bands}"
+        )
+    frames = 1 + max(0.0, 1000 * features.seconds - features.window_ms) // features.hop_ms
+    if frames > _FRAMES or frames * features.window_ms > _OVERLAPPING:
+        return (
+            f"data.features must make at most {_FRAMES} frames of a clip, whose windows last at most "
+            f"{_OVERLAPPING // 1000} s together, got {frames:.0f} of {features.window_ms:g} ms; "
+            "set data.features.hop_ms=20"
         )
     if features.window_ms > 1000 * features.seconds:
         return (

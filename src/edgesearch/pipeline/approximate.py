@@ -137,8 +137,9 @@ def _given(name: str, text: str | None) -> Format | None:
         found = None
     if found is None or isinstance(found, ChannelFormat) or found.bits < 2 or abs(found.fraction) > _FRACTIONS:
         raise ConfigError(
-            f"approximate.{name} must be a format of 2 to 32 bits with {-_FRACTIONS} to {_FRACTIONS} after the point, "
-            f"such as s16.11, got {shown(text)}; set approximate.{name}=s16.11"
+            f"approximate.{name} must be a format of at most 32 bits such as s16.11, got {shown(text)} "
+            f"(2 bits at least, at most {_FRACTIONS} after the point, the same for all values); "
+            f"set approximate.{name}=s16.11"
         )
     return found
 
