@@ -25,7 +25,8 @@ LAYERS = {
     "report": 8,
     "pipeline": 9,
     "search": 10,
-    "__main__": 11,
+    "command": 11,
+    "__main__": 12,
 }
 ALLOWED = {
     "errors": set(),
@@ -44,7 +45,7 @@ OWNERS = {
     "jax": {"measure"},
     "optuna": {"search"},
     "sqlalchemy": {"search"},
-    "hydra": {"__main__", "search"},
+    "hydra": {"__main__", "command", "search"},
 }
 
 

@@ -158,14 +158,14 @@ def test_a_failed_training_is_recorded_and_not_reused(
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from edgesearch.pipeline import train
+    from edgesearch.pipeline import lifecycle
 
     def full(folder: Path, record: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
 
     arguments = (*FAST, f"outputs_dir={tmp_path}")
     with monkeypatch.context() as patched:
-        patched.setattr(train, "write_record", full)
+        patched.setattr(lifecycle, "write_record", full)
         code, _, err = run(monkeypatch, capsys, *arguments)
     assert code == 1
     assert "cannot be used: No space left on device" in err

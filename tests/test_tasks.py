@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import edgesearch
 from edgesearch.cells.edgeml import load_edgeml
@@ -302,3 +303,45 @@ def test_patience_waits_for_the_quantised_phase(monkeypatch: Patch, capsys: Capt
     rows = (folder / "metrics.csv").read_text().splitlines()[1:]
     assert ["quantized" in row for row in rows] == [False] * 3 + [True] * (len(rows) - 3)
     assert 3 <= json.loads((folder / "record.json").read_text())["epoch"] < len(rows) < 6
+
+
+def test_a_failed_fine_tuning_is_recorded_and_tried_again(finished: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    tuning = ("task=finetune", f"run={finished}", "finetune.epochs=1", "progress=false")
+    for _ in range(2):
+        code, _, err = run(monkeypatch, capsys, *tuning, "finetune.lr=1e38")
+        assert code == 1
+        assert "the weights must stay finite, got others in epoch 0; lower finetune.lr=1e+38" in err
+        assert err.count("\n") == 1
+    (folder,) = (finished / "finetune").iterdir()
+    record = json.loads((folder / "record.json").read_text())
+    assert record["status"] == "failed"
+    assert record["error"] in err
+    assert not (folder / "program.npz").exists()
+    code, _, err = run(monkeypatch, capsys, "task=test", f"run={folder}")
+    assert code == 2
+    assert "run must be the folder of a finished run" in err
+
+
+def test_memory_that_is_refused_is_one_line_and_recorded(monkeypatch: Patch, capsys: Capture, tmp_path: Path) -> None:
+    from edgesearch.training.module import SequenceClassifier
+
+    def refused(self: SequenceClassifier, x: torch.Tensor) -> torch.Tensor:
+        return torch.empty(2**60)
+
+    monkeypatch.setattr(SequenceClassifier, "logits", refused)
+    code, _, err = run(monkeypatch, capsys, *FAST, f"outputs_dir={tmp_path}")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "an allocation that was refused; lower train.batch_size" in err
+    (record,) = tmp_path.glob("digits/fastgrnn/*/record.json")
+    assert json.loads(record.read_text())["status"] == "failed"
+
+
+def test_a_model_beyond_the_memory_leaves_nothing(monkeypatch: Patch, capsys: Capture, tmp_path: Path) -> None:
+    from edgesearch.budget import memory
+
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10_000)
+    code, _, err = run(monkeypatch, capsys, *FAST, f"outputs_dir={tmp_path}")
+    assert code == 2
+    assert "a training must fit into the memory that is free" in err
+    assert not list(tmp_path.iterdir())

@@ -1,127 +1,151 @@
 """The command line: `python -m edgesearch KEY=VALUE ...`, or `edgesearch KEY=VALUE ...`."""
 
+import contextlib
+import io
 import os
-import re
 import sys
-import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
+from edgesearch.command.arguments import by_key, is_sweep, prepared, where_configs_are
+from edgesearch.command.mistakes import message_of
 from edgesearch.config import Config, typed_config
-from edgesearch.config.load import unknown_key
+from edgesearch.config.taken import unread
 from edgesearch.errors import EdgesearchError, EdgesearchWarning
 
 _PACKAGE = Path(__file__).parent
 _INSTALLED = _PACKAGE / "conf"
-_points: list[tuple[list[str], dict[str, Any]]] = []
 CONF = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1] / "conf"
+_SHOWN = 8  # failed points whose messages are given
+
+
+@dataclass
+class _Sweep:
+    """The points that were run in the process `pid`: their overrides, and their records or what failed."""
+
+    pid: int = 0
+    ran: bool = False
+    points: list[tuple[list[str], dict[str, Any]]] = field(default_factory=list)
+    failures: list[tuple[list[str], Exception]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Forget what was before."""
+        self.pid, self.ran = os.getpid(), False
+        self.points.clear()
+        self.failures.clear()
+
+
+_sweep = _Sweep()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _app(tree: DictConfig) -> None:
+    overrides = list(HydraConfig.get().overrides.task)
+    _sweep.ran = True
     try:
-        record = _run(typed_config(tree))
+        record = _run(typed_config(tree), overrides)
         if "sizes" in record:  # (a study's summary is no run)
-            _points.append((list(HydraConfig.get().overrides.task), record))
+            _sweep.points.append((overrides, record))
     except (EdgesearchError, OSError) as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if _sweep.pid != os.getpid():  # (a launcher of processes)
             raise
-        _exit(error)
+        _sweep.failures.append((overrides, error))
 
 
-def _run(config: Config) -> dict[str, Any]:
+def _run(config: Config, overrides: list[str]) -> dict[str, Any]:
+    for doubt in unread(config.task.name, by_key(overrides)):
+        warnings.warn(doubt, EdgesearchWarning, stacklevel=2)
     if config.task.name not in ("search", "report") and config.study is None:
         from edgesearch.pipeline import run_task
 
         return run_task(config)
     from edgesearch.search.tasks import run_study_task
 
-    job = HydraConfig.get()
+    name = str(HydraConfig.get().job.config_name)
 
     def composed(overrides: Sequence[str]) -> Config:
-        return typed_config(hydra.compose(str(job.job.config_name), overrides=list(overrides)))
+        return typed_config(hydra.compose(name, overrides=list(overrides)))
 
-    return run_study_task(config, list(job.overrides.task), _flags(sys.argv[1:]), composed)
-
-
-def _flags(arguments: list[str]) -> list[str]:
-    """Hydra's flags that say where configurations are, with their values."""
-    found = []
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, _, joined = flag.partition("=")
-        if name in ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"):
-            found += [flag] if joined else [flag, value]
-    return found
+    return run_study_task(config, overrides, where_configs_are(sys.argv[1:]), composed)
 
 
 def main() -> None:
     """Run the command; errors made on purpose become one line on standard error and an exit code."""
     warnings.showwarning = _show_warning
-    _points.clear()
+    _sweep.begin()
     if "--version" in sys.argv:
         print(f"edgesearch {version('edgesearch')}")
         return
-    if {"-m", "--multirun"} & set(sys.argv) and any("search.storage=" in argument for argument in sys.argv):
-        _say("a storage is given to one search at a time, as Hydra writes down what -m was given; leave -m out")
-        sys.exit(2)
-    # Hydra takes overrides in one piece, after its own flags
-    sys.argv[1:] = sorted(map(_quoted, sys.argv[1:]), key=lambda argument: argument not in ("-m", "--multirun"))
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        _app()
-        return
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    whole = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
     try:
-        _app()
-    except (EdgesearchError, OSError, ValueError, HydraException, OmegaConfBaseException) as error:
-        _exit(error)
+        sys.argv[1:] = prepared(sys.argv[1:])
+        with _hydra_exits():
+            _app()
     except KeyboardInterrupt as interrupt:
         _say(f"interrupted; {str(interrupt) or 'the same command goes on from the last checkpoint'}")
         sys.exit(130)
+    except Exception as error:
+        if whole == "1":
+            raise
+        if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as in `edgesearch --help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        message = message_of(error, sys.argv[1:], CONF)
+        if message is None:
+            raise
+        _end(*message)
     finally:
-        if len(_points) > 1:
+        os.environ.pop("HYDRA_FULL_ERROR") if whole is None else os.environ.update(HYDRA_FULL_ERROR=whole)
+        if len(_sweep.points) > 1:
             _compare()
+    if _sweep.failures:
+        _end(*_failed_points())
+    if is_sweep(sys.argv[1:]) and not _sweep.ran:
+        _end("a sweep must have points, got none; see the values that its choices stand for", 2)
 
 
-def _quoted(argument: str) -> str:
-    """Put quotes around an expression, as function=exp(-x) would be a call in Hydra's grammar."""
-    name, given, value = argument.partition("=")
-    if name != "function" or not given or re.fullmatch(r"[\w,]*|[\"'].*", value):
-        return argument
-    return f'function="{value}"'
+@contextlib.contextmanager
+def _hydra_exits() -> Iterator[None]:
+    """What Hydra writes before it ends the process itself, as --cfg makes it, is a line of ours with our exit code."""
+    if not {"--cfg", "-c"} & {argument.partition("=")[0] for argument in sys.argv[1:]}:
+        yield
+        return
+    written = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(written):
+            yield
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        _end(written.getvalue(), 2)
 
 
-def _exit(error: Exception) -> NoReturn:
-    """End the process with one line for an error a user can act on; raise any other."""
-    if isinstance(error, EdgesearchError):
-        _say(str(error))
-        sys.exit(error.exit_code)
-    if isinstance(error, HydraException | OmegaConfBaseException) or _raised_in_hydra(error):
-        text = str(error).partition("Config search path:")[0]
-        _say(unknown_key(text.split("'")[1]) if "Could not override '" in text else text)
-        sys.exit(2)
-    if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as in `edgesearch --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    if isinstance(error, OSError):
-        _say(f"{error.filename or 'a file'} cannot be used: {error.strerror}; check the path and the disk's space")
-        sys.exit(1)
-    raise error
+def _failed_points() -> tuple[str, int]:
+    """Return a line that names every failed point of the sweep, and the exit code."""
+    failures = _sweep.failures
+    every = [set(overrides) for overrides, _ in (*failures, *_sweep.points)]
+    common = set.intersection(*every)
+    names = [" ".join(o for o in overrides if o not in common) or " ".join(overrides) for overrides, _ in failures]
+    told = [message_of(error, sys.argv[1:], CONF) or (str(error), 1) for _, error in failures]
+    if len(every) == 1:
+        return told[0]
+    shown = [f"{name}: {text}" for name, (text, _) in zip(names, told, strict=True)][:_SHOWN]
+    more = [f"and {', '.join(names[_SHOWN:])}"] if len(names) > _SHOWN else []
+    return f"{len(failures)} of {len(every)} points failed: {' | '.join(shown + more)}", max(code for _, code in told)
 
 
-def _raised_in_hydra(error: Exception) -> bool:
-    """Tell whether Hydra itself rejected an override with a plain ValueError, as it does for cell=null."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, ValueError) and Path(hydra.__file__).parent in Path(frames[-1].filename).parents
+def _end(message: str, code: int) -> NoReturn:
+    _say(message)
+    sys.exit(code)
 
 
 def _say(message: str) -> None:
@@ -134,7 +158,7 @@ def _compare() -> None:
 
     from edgesearch.report.tables import comparison
 
-    Console().print(comparison(_points))
+    Console().print(comparison(_sweep.points))
 
 
 def _show_warning(

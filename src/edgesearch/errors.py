@@ -33,6 +33,10 @@ class TrainingError(EdgesearchError):
     """Training cannot go on, for example because the loss is no longer finite."""
 
 
+class MemoryLimitError(TrainingError):
+    """More memory was asked for than this machine has."""
+
+
 class ToolError(EdgesearchError):
     """A program that is needed, such as a C compiler, is missing or failed."""
 

@@ -1,6 +1,10 @@
 """Every shipped YAML composes; every kind of bad setting is one clear error."""
 
+import copy
+import functools
+import math
 from pathlib import Path
+from typing import Any, cast, get_args, get_origin
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -8,6 +12,7 @@ from omegaconf import OmegaConf
 
 from edgesearch.__main__ import CONF
 from edgesearch.config import config_hash, identity, load_config, typed_config
+from edgesearch.config.load import key_rules, key_types
 from edgesearch.errors import ConfigError, ModelFileError
 from tests.conftest import composed
 
@@ -132,3 +137,69 @@ def test_a_stored_group_that_is_none_is_one_line(tmp_path: Path, value: str) -> 
     with pytest.raises(ModelFileError) as caught:
         load_config(tmp_path / "config.yaml")
     assert "\n" not in str(caught.value)
+
+
+def _numeric(declared: object) -> bool:
+    inner = get_args(declared)
+    return declared in (int, float) or any(map(_numeric, inner))
+
+
+def test_every_number_has_an_upper_bound_and_every_collection_a_length() -> None:
+    numbers, collections = 0, 0
+    for path, rule in key_rules().items():
+        declared = key_types()[path]
+        if _numeric(declared):
+            numbers += 1
+            assert rule.at_most is not None or rule.below is not None, path
+        if any(get_origin(part) in (list, dict) for part in (declared, *get_args(declared))):
+            collections += 1
+            assert rule.entries is not None, path
+    assert numbers > 60
+    assert collections == 6
+
+
+NUMBERS = sorted(
+    path
+    for path, declared in key_types().items()
+    if path in key_rules() and path.count(".") == 1 and declared in (int, float, int | None, float | None)
+)
+
+
+@functools.cache
+def full_tree() -> dict[str, Any]:
+    overrides = ("task=approximate", "approximate.high=2", "approximate.low=1", "data=fsdd", "train=default")
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(composed(*overrides))))
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+def test_numbers_beyond_their_range_are_one_line_whose_remedy_is_accepted(path: str) -> None:
+    group, name = path.split(".")
+    rule, integer = key_rules()[path], key_types()[path] in (int, int | None)
+    for value in (10**400, 2**70, -(2**70)) if integer else (1e308, -1e308, math.inf, math.nan):
+        changed = copy.deepcopy(full_tree())
+        changed[group][name] = value
+        with pytest.raises(ConfigError) as caught:
+            typed_config(OmegaConf.create(changed))
+        message = str(caught.value)
+        assert message.startswith(f"{path} must be ")
+        assert len(message) < 200
+        remedy = message.rsplit("=", 1)[1]
+        assert rule.broken_by(int(remedy) if integer else float(remedy)) is None
+
+
+def test_entries_of_mappings_and_lists_are_named() -> None:
+    for overrides, words in (
+        (
+            ["cell=lenet5", "+cell.kept={K1:100000}"],
+            "cell.kept.K1 must be at most 4096, got 100000; set cell.kept.K1=4096",
+        ),
+        (["+quant.named.U=99"], "quant.named.U must be at most 16, got 99; set quant.named.U=16"),
+        (
+            ["search.weight_bits=[4,99]"],
+            "search.weight_bits must be at most 16, got [4, 99]; set search.weight_bits=[16]",
+        ),
+        (["+search.space.more=" + "{" + ",".join(f"k{i}:1" for i in range(300)) + "}"], "of at most 200 entries"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            composed(*overrides)
+        assert words in str(caught.value)

@@ -203,3 +203,43 @@ def test_data_are_read_as_version_0_1_did_where_asked(tmp_path: Path) -> None:
     x = X.astype(np.float64) + np.array([0.0, 1.7e9, 0.0])
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=Y, x_test=x, y_test=Y)
     assert load_dataset(config_for(tmp_path / "mine.npz"), single=True).train.x.dtype == np.float32
+
+
+@pytest.mark.parametrize("label", [10**12, 10**300, 1000, -(10**12)], ids="{:.0e}".format)
+@pytest.mark.parametrize("part", ["train", "test", "val"])
+def test_a_label_beyond_every_number_of_classes_is_one_line(tmp_path: Path, label: int, part: str) -> None:
+    path, y = tmp_path / "mine.npz", Y.astype(np.float64)
+    y[3] = label
+    arrays: dict[str, Any] = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y, "x_val": X, "y_val": Y} | {
+        f"y_{part}": y
+    }
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=r"at most 1000 classes, got -?1(0+|e\+\d+) among 60 rows, in row 3; number"):
+        load_dataset(config_for(path, "data.validation=null"))
+
+
+def test_few_test_rows_may_have_large_labels(tmp_path: Path) -> None:
+    y = np.arange(60) % 20
+    np.savez(tmp_path / "mine.npz", x_train=X, y_train=y, x_test=X[:2], y_test=np.array([19, 18]))
+    assert load_dataset(config_for(tmp_path / "mine.npz")).test.y.tolist() == [19, 18]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("part", ["train", "test", "val"])
+@pytest.mark.parametrize("shape", [(0, 4, 3), (60, 0, 3), (60, 4, 0), (0, 0, 0), (0,), ()])
+def test_an_empty_split_in_64_bits_is_one_line(tmp_path: Path, part: str, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "mine.npz"
+    arrays: dict[str, Any] = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y, "x_val": X, "y_val": Y}
+    rows = shape[0] if shape else 0
+    arrays |= {f"x_{part}": np.zeros(shape, np.float64), f"y_{part}": Y[:rows]}
+    np.savez(path, **arrays)
+    config = config_for(path, "data.validation=null")
+    with pytest.raises(DataError, match=r"must be \(examples, steps, features\)|the same steps"):
+        load_dataset(config)
+
+
+def test_an_empty_folder_of_64_bit_rows_is_one_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "train.npy", np.zeros((0, 7)))
+    np.save(tmp_path / "test.npy", np.zeros((0, 7)))
+    with pytest.raises(DataError, match=r"must be \(examples, steps, features\) with none of them 0, got \(0, 2, 3\)"):
+        load_dataset(config_for(tmp_path, "data.input_size=3"))

@@ -71,3 +71,12 @@ def test_the_split_does_not_depend_on_the_training_seed() -> None:
 def test_a_set_without_a_validation_split_needs_a_share() -> None:
     with pytest.raises(ConfigError, match=r"set data.validation=0.1"):
         load_dataset(composed("data.validation=null").data)
+
+
+def test_subjects_of_one_class_are_named_with_what_to_do() -> None:
+    alone = rows([0, 0, 1, 1, 0, 1], ["ann", "ann", "bob", "bob", "ann", "cem"])
+    with pytest.raises(DataError, match=r"got class 0 of ann alone; set data.validation_by=row"):
+        split_validation(alone, 0.3, 0)
+    pairs = rows([0, 1, 2, 3, 0, 1, 2, 3], list("abcdefgh"))
+    with pytest.raises(DataError, match=r"got all 2 of class \d on one; set data.split_seed to another number"):
+        split_validation(pairs, 0.01, 0)

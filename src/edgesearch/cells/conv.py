@@ -6,7 +6,7 @@ size class of MLPerf Tiny). A window (T, D) is a map of one channel, T high and 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -114,6 +114,13 @@ class ConvSpec(Counted):
             raise ConfigError(
                 f"cell.kept must name layers of {self.cell}, got {min(unknown)}; it has {', '.join(self.prunable)}"
             )
+        whole = replace(self, kept=()) if self.kept else self
+        for name, units in self.kept:
+            if not 1 <= units <= whole.width(name):
+                raise ConfigError(
+                    f"cell.kept.{name} must be at least 1 and at most {whole.width(name)}, the units of the layer, "
+                    f"got {units}; set cell.kept.{name}={whole.width(name)}"
+                )
 
     @property
     def prunable(self) -> tuple[str, ...]:

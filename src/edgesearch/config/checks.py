@@ -4,8 +4,11 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from edgesearch.config.schema import Config, Rule
+from edgesearch.config.rules import Rule, shown
+from edgesearch.config.schema import Config
 from edgesearch.errors import ConfigError
+
+_FRAMES, _OVERLAPPING = 10_000, 600_000  # of a clip: windows, and their milliseconds
 
 
 def check(config: Config) -> None:
@@ -13,8 +16,7 @@ def check(config: Config) -> None:
     for path, rule, value in _keys(config):
         broken = None if value is None else rule.broken_by(value)
         if broken:
-            remedy = f"[{_remedy(rule)}]" if isinstance(value, list) else _remedy(rule)
-            raise ConfigError(f"{path} must be {broken}, got {value}; set {path}={remedy}")
+            raise ConfigError(f"{path} must be {broken}, got {shown(value)}; set {path}={rule.remedy(value)}")
     for contradiction in _CONTRADICTIONS:
         message = contradiction(config)
         if message:
@@ -23,21 +25,13 @@ def check(config: Config) -> None:
 
 def _keys(node: Any, prefix: str = "") -> Iterator[tuple[str, Rule, Any]]:
     for item in dataclasses.fields(node):
-        value = getattr(node, item.name)
+        value, path, rule = getattr(node, item.name), f"{prefix}{item.name}", item.metadata["rule"]
         if dataclasses.is_dataclass(value):
-            yield from _keys(value, f"{prefix}{item.name}.")
-        else:
-            yield f"{prefix}{item.name}", item.metadata["rule"], value
-
-
-def _remedy(rule: Rule) -> str:
-    if rule.choices:
-        return rule.choices[0]
-    low, high = (rule.at_least, rule.above), (rule.at_most, rule.below)
-    if rule.above is not None:
-        top = next((bound for bound in high if bound is not None), 2 * rule.above + 2)
-        return f"{(rule.above + top) / 2:g}"
-    return f"{next(bound for bound in low + high if bound is not None):g}"
+            yield from _keys(value, f"{path}.")
+            continue
+        yield path, rule, value
+        if isinstance(value, dict):
+            yield from ((f"{path}.{name}", rule, entry) for name, entry in value.items())
 
 
 def _convolutional(config: Config) -> str | None:
@@ -128,6 +122,13 @@ def _features(config: Config) -> str | None:
             f"data.features.coefficients must be at most data.features.bands = {features.bands}, got "
             f"{features.coefficients}; set data.features.coefficients={features.bands}"
         )
+    frames = 1 + max(0.0, 1000 * features.seconds - features.window_ms) // features.hop_ms
+    if frames > _FRAMES or frames * features.window_ms > _OVERLAPPING:
+        return (
+            f"data.features must make at most {_FRAMES} frames of a clip, whose windows last at most "
+            f"{_OVERLAPPING // 1000} s together, got {frames:.0f} of {features.window_ms:g} ms; "
+            "set data.features.hop_ms=20"
+        )
     if features.window_ms > 1000 * features.seconds:
         return (
             f"data.features.window_ms must be at most the clip's {1000 * features.seconds:g} ms, got "
@@ -144,8 +145,9 @@ def _firmware(config: Config) -> str | None:
     ):
         if limit is not None and kept >= limit:
             return (
-                f"budget.firmware_{name}_bytes must be less than budget.{name}_bytes = {limit}, got {kept}; "
-                f"set budget.firmware_{name}_bytes=0"
+                f"budget.firmware_{name}_bytes must be less than budget.{name}_bytes = {limit}, got {kept}: the limit "
+                f"is the whole chip's, and the firmware keeps a part; for {limit} bytes of model set "
+                f"budget.{name}_bytes={limit + kept} or budget.firmware_{name}_bytes=0"
             )
     return None
 
@@ -212,7 +214,7 @@ def _study(config: Config) -> str | None:
         return f"study names a study for task=report and task=export, got task={task}; set {name}={value}"
     if config.study is not None and config.run is not None:
         return f"study and run both name what to export, got study={config.study} run={config.run}; leave one out"
-    if config.pick != "best" and not (config.pick.isdecimal() and int(config.pick) > 0):
+    if config.pick != "best" and not (config.pick.isdecimal() and len(config.pick) < 16 and int(config.pick) > 0):
         return f"pick must be best or a number of bytes, got {config.pick}; set pick=best"
     return None
 

@@ -5,7 +5,8 @@ import hashlib
 import json
 from typing import Any
 
-from edgesearch.config.schema import FIRST, Config
+from edgesearch.config.rules import FIRST
+from edgesearch.config.schema import Config
 
 
 def identity(config: Config) -> dict[str, Any]:

@@ -11,8 +11,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from edgesearch.config.checks import check
-from edgesearch.config.schema import FIRST, Config, Rule
+from edgesearch.config.rules import FIRST, Rule
+from edgesearch.config.schema import Config
 from edgesearch.errors import ConfigError, ModelFileError
+
+_KEPT_SHARES = {"sW": "schedule.wSparsity", "sU": "schedule.uSparsity"}
+_OTHER_NAMES = {
+    "learning_rate": "train.lr", "hidden": "cell.hidden_size", "hidden_dim": "cell.hidden_size",
+    "units": "cell.hidden_size", "hd": "cell.hidden_size", "layers": "cell.num_layers", "bits": "quant.weight_bits",
+    "flash": "budget.flash_bytes", "ram": "budget.ram_bytes", "trials": "search.n_trials",
+}  # fmt: skip
 
 
 def typed_config(tree: DictConfig) -> Config:
@@ -76,19 +84,33 @@ def _group(item: Field[Any]) -> type | None:
     return next((t for t in (item.type, *get_args(item.type)) if isinstance(t, type) and is_dataclass(t)), None)
 
 
-def unknown_key(full_key: str) -> str:
-    """Return the message for an unknown dotted key, with the nearest known one."""
+def unknown_key(full_key: str, value: str | None = None) -> str:
+    """Return the message for an unknown dotted key, with the nearest known one; `value` is what it was set to."""
     if full_key.startswith("search.space."):
         return f"{full_key} is not in the space of this search; add it with a plus sign: +{full_key}=..."
     known = list(key_types())
     if full_key in known:
         parent = full_key.rpartition(".")[0]
         return f"{full_key} can be set only where {parent} is not null; choose an option of its group that has {parent}"
+    return f"{full_key} is not a key of the configuration; {_meant(full_key, known, value)}"
+
+
+def _meant(full_key: str, known: list[str], value: str | None) -> str:
     last = full_key.rsplit(".", 1)[-1]
-    near = difflib.get_close_matches(full_key, known, n=1, cutoff=0.7)
+    if last in _KEPT_SHARES:
+        key = _KEPT_SHARES[last]
+        try:
+            remedy = f"set {key}={round(1 - float(value or ''), 12):g}"
+        except ValueError:
+            remedy = f"set {key} to 1 - {last}"
+        return f"EdgeML's {last} is the share of weights that stay, {key} that of zeros: {remedy}"
+    if last.lower() in _OTHER_NAMES:
+        return f"did you mean {_OTHER_NAMES[last.lower()]}?"
+    lower = {path.lower(): path for path in known if ("." in path) == ("." in full_key)}
+    near = [path for path in known if path.lower() == full_key.lower()]
+    near = near or [lower[path] for path in difflib.get_close_matches(full_key.lower(), lower, n=1, cutoff=0.7)]
     near = near or [path for path in known if path.rsplit(".", 1)[-1].lower() == last.lower()][:1]
-    remedy = f"did you mean {near[0]}?" if near else "see `python -m edgesearch --help` for the keys"
-    return f"{full_key} is not a key of the configuration; {remedy}"
+    return f"did you mean {near[0]}?" if near else "see `python -m edgesearch --help` for the keys"
 
 
 @functools.cache

@@ -1,15 +1,29 @@
 """The schema of every key: its type, its range and whether it belongs to a run's identity.
 
-Values live in conf/ alone; no field here has a default. `key` attaches the rule that `checks.check` applies.
+Values live in conf/ alone; no field here has a default. `key` attaches the rule that `checks.check` applies; every
+number has an upper bound.
 """
 
-import math
-import operator
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import MISSING
+from edgesearch.config.rules import (
+    CHIP_BYTES,
+    EPOCHS,
+    FLOAT32,
+    LAYERS,
+    MILLISECONDS,
+    POINTS,
+    RATE,
+    SECONDS,
+    SHARE,
+    STEPS,
+    WIDTH,
+    Rule,
+    key,
+    positive,
+    up_to,
+)
 
 NONLINEARITIES = ("sigmoid", "tanh", "relu", "quantSigm", "quantSigm4", "quantTanh")
 RANGES = ("max", "percentile", "error")
@@ -19,59 +33,6 @@ TASKS = (
 )  # fmt: skip
 BACKENDS = ("auto", "fused", "eager")
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
-FIRST = "0.1"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The values a key may take: a closed or half-open interval, or a list of choices."""
-
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-    choices: tuple[str, ...] = ()
-
-    def broken_by(self, value: Any) -> str | None:
-        """Return the part of the rule that `value` breaks, in words, or None."""
-        if isinstance(value, list | dict):
-            values = value.values() if isinstance(value, dict) else value
-            return next((broken for broken in map(self.broken_by, values) if broken), None)
-        if self.choices:
-            return None if value in self.choices else f"one of {', '.join(self.choices)}"
-        if isinstance(value, float) and not math.isfinite(value):
-            return "a finite number"
-        bounds: tuple[tuple[float | None, str, Callable[[Any, Any], bool]], ...] = (
-            (self.at_least, "at least", operator.ge),
-            (self.above, "greater than", operator.gt),
-            (self.at_most, "at most", operator.le),
-            (self.below, "less than", operator.lt),
-        )
-        for bound, words, holds in bounds:
-            if bound is not None and not holds(value, bound):
-                return f"{words} {bound:g}"
-        return None
-
-
-def key(rule: Rule | None = None, *, machine: bool = False, since: str = FIRST, before: Any = None) -> Any:
-    """Declare a mandatory key.
-
-    Args:
-        rule: the values it may take.
-        machine: paths, devices, display: left out of a run's identity.
-        since: the version that brought it.
-        before: how versions without it behaved. Older files are read with this value, and a run that has it keeps the
-            identity it had then.
-    """
-    return field(
-        default=MISSING, metadata={"rule": rule or Rule(), "machine": machine, "since": since, "before": before}
-    )
-
-
-SHARE = Rule(at_least=0, below=1)
-COUNT = Rule(at_least=1)
-NOT_NEGATIVE = Rule(at_least=0)
-POSITIVE = Rule(above=0)
 
 
 @dataclass
@@ -86,11 +47,11 @@ class FeatureConfig:
     """Audio front end: frames of `window_ms` every `hop_ms`, `bands` log-mel bands, or MFCCs of them."""
 
     kind: str = key(Rule(choices=("logmel", "mfcc")))
-    window_ms: float = key(POSITIVE)
-    hop_ms: float = key(POSITIVE)
-    bands: int = key(COUNT)
-    coefficients: int = key(COUNT)
-    seconds: float = key(POSITIVE)
+    window_ms: float = key(MILLISECONDS)
+    hop_ms: float = key(MILLISECONDS)
+    bands: int = key(up_to(512))
+    coefficients: int = key(up_to(512))
+    seconds: float = key(positive(60, usual=1))
 
 
 @dataclass
@@ -100,14 +61,14 @@ class DataConfig:
     name: str = key()
     variant: str | None = key()
     path: str | None = key(machine=True)
-    input_size: int | None = key(COUNT)
-    validation: float | None = key(Rule(above=0, below=1))
+    input_size: int | None = key(up_to(2**20))
+    validation: float | None = key(Rule(above=0, below=1, usual=0.1))
     validation_by: str = key(Rule(choices=("group", "row")))
-    split_seed: int = key(NOT_NEGATIVE)
+    split_seed: int = key(up_to(2**63 - 1, least=0))
     augment: bool = key()
-    shift_steps: int = key(NOT_NEGATIVE)
-    shift_features: int = key(NOT_NEGATIVE)
-    noise: float = key(NOT_NEGATIVE)
+    shift_steps: int = key(up_to(2**20, least=0))
+    shift_features: int = key(up_to(2**20, least=0))
+    noise: float = key(Rule(at_least=0, at_most=1e6))
     features: FeatureConfig | None = key()
 
 
@@ -116,12 +77,12 @@ class CellConfig:
     """The model: a recurrent cell, where a null rank means full rank, or a convolutional network with channels."""
 
     name: str = key(Rule(choices=("fastrnn", "fastgrnn", "ugrnn", "gru", "lstm", "lenet5", "dscnn")))
-    hidden_size: int = key(COUNT)
-    num_layers: int = key(COUNT)
-    channels: int | None = key(COUNT)
-    kept: dict[str, int] | None = key(COUNT)
-    wRank: int | None = key(COUNT)
-    uRank: int | None = key(COUNT)
+    hidden_size: int = key(WIDTH)
+    num_layers: int = key(LAYERS)
+    channels: int | None = key(WIDTH)
+    kept: dict[str, int] | None = key(up_to(4096, entries=65))
+    wRank: int | None = key(WIDTH)
+    uRank: int | None = key(WIDTH)
     gate_nonlinearity: str | None = key(Rule(choices=NONLINEARITIES))
     update_nonlinearity: str = key(Rule(choices=NONLINEARITIES))
     bidirectional: bool = key()
@@ -139,7 +100,7 @@ class ScheduleConfig:
     wSparsity: float | None = key(SHARE)
     uSparsity: float | None = key(SHARE)
     cut: str = key(Rule(choices=("ramp", "step")))
-    trim_every: int = key(COUNT)
+    trim_every: int = key(STEPS)
     quantize_from: float | None = key(SHARE)
 
 
@@ -155,19 +116,19 @@ class TrainConfig:
     loss: str = key(Rule(choices=("cross_entropy", "mse")))
     class_weights: str = key(Rule(choices=("none", "balanced")), since="0.2", before="none")
     metric: str = key(Rule(choices=METRICS), since="0.2", before="accuracy")
-    epochs: int = key(COUNT)
-    batch_size: int = key(COUNT)
-    lr: float = key(POSITIVE)
+    epochs: int = key(EPOCHS)
+    batch_size: int = key(STEPS)
+    lr: float = key(RATE)
     lr_schedule: str = key(Rule(choices=("constant", "step", "cosine")))
-    lr_step_epochs: int = key(COUNT)
-    lr_gamma: float = key(Rule(above=0, at_most=1))
-    weight_decay: float = key(NOT_NEGATIVE)
+    lr_step_epochs: int = key(STEPS)
+    lr_gamma: float = key(positive(1, usual=0.1))
+    weight_decay: float = key(Rule(at_least=0, at_most=FLOAT32))
     label_smoothing: float = key(SHARE)
-    clip_norm: float | None = key(POSITIVE)
-    patience: int | None = key(COUNT)
+    clip_norm: float | None = key(positive(FLOAT32, usual=1))
+    patience: int | None = key(STEPS)
     device: str = key(Rule(choices=("auto", "cpu", "cuda")), machine=True)
-    threads: int | None = key(COUNT, machine=True)
-    checkpoint_seconds: float = key(NOT_NEGATIVE, machine=True)
+    threads: int | None = key(up_to(1024), machine=True)
+    checkpoint_seconds: float = key(SECONDS, machine=True)
 
 
 @dataclass
@@ -180,10 +141,10 @@ class QuantConfig:
     weight_bits: int = key(Rule(at_least=2, at_most=16))
     activation_bits: int = key(Rule(at_least=8, at_most=16))
     range: str = key(Rule(choices=RANGES))
-    function_error: float = key(Rule(above=0, at_most=0.1))
-    calibration_rows: int = key(COUNT)
-    named: dict[str, int] = key(Rule(at_least=2, at_most=16))
-    error_margin: float = key(NOT_NEGATIVE, machine=True)
+    function_error: float = key(positive(0.1, usual=0.001))
+    calibration_rows: int = key(STEPS)
+    named: dict[str, int] = key(up_to(16, least=2, entries=10_000))
+    error_margin: float = key(POINTS, machine=True)
 
 
 @dataclass
@@ -191,26 +152,26 @@ class BudgetConfig:
     """Limits of the chip, null for none: bytes of flash and RAM, of which the rest of the firmware keeps some; MACs."""
 
     name: str = key()
-    flash_bytes: int | None = key(COUNT)
-    ram_bytes: int | None = key(COUNT)
-    firmware_flash_bytes: int = key(NOT_NEGATIVE)
-    firmware_ram_bytes: int = key(NOT_NEGATIVE)
-    macs: int | None = key(COUNT)
+    flash_bytes: int | None = key(CHIP_BYTES)
+    ram_bytes: int | None = key(CHIP_BYTES)
+    firmware_flash_bytes: int = key(up_to(2**40, least=0))
+    firmware_ram_bytes: int = key(up_to(2**40, least=0))
+    macs: int | None = key(up_to(10**15))
 
 
 @dataclass
 class FinetuneConfig:
     """Training of a finished run's weights in the program's numbers."""
 
-    epochs: int = key(COUNT)
-    lr: float = key(POSITIVE)
+    epochs: int = key(EPOCHS)
+    lr: float = key(RATE)
 
 
 @dataclass
 class PruneConfig:
     """What task=prune may lose of validation accuracy, in points."""
 
-    error_margin: float = key(NOT_NEGATIVE)
+    error_margin: float = key(POINTS)
 
 
 @dataclass
@@ -218,8 +179,8 @@ class SecureConfig:
     """What task=secure runs over secret shares: protocol, test windows, how many at once; parties as processes."""
 
     protocol: str = key(Rule(choices=("semi2k", "aby3", "both")))
-    rows: int = key(COUNT)
-    batch: int = key(COUNT)
+    rows: int = key(STEPS)
+    batch: int = key(STEPS)
     processes: bool = key()
     install: bool = key()
 
@@ -232,16 +193,16 @@ class SearchConfig:
     study: str | None = key()
     storage: str | None = key()
     objective: str = key(Rule(choices=("accuracy", "pareto")))
-    n_trials: int = key(COUNT)
-    workers: int | None = key(COUNT)
-    timeout: float | None = key(POSITIVE)
-    space: dict[str, Any] = key()
-    weight_bits: list[int] = key(Rule(at_least=2, at_most=16))
-    activation_bits: list[int] = key(Rule(at_least=8, at_most=16))
-    finetune: int = key(NOT_NEGATIVE)
+    n_trials: int = key(STEPS)
+    workers: int | None = key(up_to(1024))
+    timeout: float | None = key(positive(1e9, usual=900))
+    space: dict[str, Any] = key(Rule(entries=200))
+    weight_bits: list[int] = key(up_to(16, least=2, entries=15))
+    activation_bits: list[int] = key(up_to(16, least=8, entries=9))
+    finetune: int = key(up_to(10_000, least=0))
     finetune_share: float = key(SHARE)
     pruner: str = key(Rule(choices=("median", "hyperband", "none")))
-    heartbeat_seconds: int = key(COUNT)
+    heartbeat_seconds: int = key(up_to(86_400))
 
 
 @dataclass
@@ -264,8 +225,8 @@ class ApproximateConfig:
     bits: int = key(Rule(at_least=8, at_most=32))
     source: str | None = key()
     to: str | None = key()
-    low: float | None = key()
-    high: float | None = key()
+    low: float | None = key(Rule(at_least=-1e30, at_most=1e30))
+    high: float | None = key(Rule(at_least=-1e30, at_most=1e30))
 
 
 @dataclass
@@ -276,7 +237,7 @@ class LoggerConfig:
     project: str = key()
     entity: str | None = key()
     group: str | None = key()
-    tags: list[str] = key()
+    tags: list[str] = key(Rule(entries=100))
     mode: str = key(Rule(choices=("offline", "online")))
 
 
@@ -291,7 +252,7 @@ class Config:
     study: str | None = key(machine=True)
     pick: str = key(machine=True)
     function: str = key(machine=True)
-    error: float = key(Rule(above=0, below=1), machine=True)
+    error: float = key(Rule(above=0, below=1, usual=0.0001), machine=True)
     outputs_dir: str = key(machine=True)
     progress: bool = key(machine=True)
     task: TaskConfig = key(machine=True)

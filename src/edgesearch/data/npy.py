@@ -15,6 +15,8 @@ from edgesearch.data.dataset import Floats, Ints, RawData, Split, Values
 from edgesearch.data.sources import sha256
 from edgesearch.errors import ConfigError, DataError
 
+_CLASSES = 1000
+
 
 def load_npy_data(config: DataConfig) -> RawData:
     """Return the splits that `data.path` holds; labels must be 0..C-1.
@@ -78,7 +80,8 @@ def _rows(path: Path, input_size: int) -> tuple[Array, Ints]:
             f"{path} must have rows of a label and a multiple of data.input_size={input_size} values, got shape "
             f"{table.shape}; check data.input_size"
         )
-    return _numbers(path, table[:, 1:]).reshape(len(table), -1, input_size), _labels(path, table[:, 0])
+    steps = (table.shape[1] - 1) // input_size
+    return _numbers(path, table[:, 1:]).reshape(len(table), steps, input_size), _labels(path, table[:, 0])
 
 
 def _numbers(path: Path, array: Array) -> Array:
@@ -104,10 +107,10 @@ def _narrowed(array: Array) -> Floats:
 def _kept(wide: Array, narrow: Floats) -> bool:
     """Whether 32 bits keep every channel, the last axis; a constant one is as good as another."""
     if (
-        wide.dtype.itemsize < 4
+        wide.size == 0
+        or wide.dtype.itemsize < 4
         or wide.dtype == np.float32
         or wide.ndim != 3
-        or not wide.size
         or not np.isfinite(wide).all()
     ):
         return True
@@ -122,13 +125,14 @@ def _labels(path: Path, array: Array) -> Ints:
     if array.dtype.kind not in "fiub":
         raise DataError(f"{path} must have whole numbers as labels, got {array.dtype}; number the classes from 0")
     flat = array.reshape(-1).astype(np.float64)
-    wrong = np.flatnonzero(~((np.rint(flat) == flat) & (np.abs(flat) < 2**31)))
+    wrong = np.flatnonzero(~(np.isfinite(flat) & (np.rint(flat) == flat)))
     if len(wrong):
         found = flat[wrong[0]]
         raise DataError(f"{path} must have whole numbers as labels, got {found} in row {wrong[0]}; repair the row")
-    labels = flat.astype(np.int64)
-    if len(labels) and labels.max() > len(labels):
+    wrong = np.flatnonzero((flat >= _CLASSES) | (flat < -(2**31)))
+    if len(wrong):
         raise DataError(
-            f"{path} must have labels from 0 without gaps, got {labels.max()} among {len(labels)} rows; renumber them"
+            f"{path} must have labels from 0 to C-1, of at most {_CLASSES} classes, got {flat[wrong[0]]:.15g} among "
+            f"{len(flat)} rows, in row {wrong[0]}; number the classes from 0"
         )
-    return labels
+    return flat.astype(np.int64)

@@ -27,11 +27,24 @@ def split_validation(train: Split, share: float, seed: int) -> tuple[Split, Spli
     for label in np.unique(train.y):
         of_class = train.y == label
         if not (of_class & chosen).any() or not (of_class & rest).any():
+            if train.groups is not None:
+                raise DataError(_of_too_few(label, np.unique(train.groups[of_class])))
             raise DataError(
                 f"each class needs a training and a validation row, got {int(of_class.sum())} rows of class {label}; "
                 "add rows or change data.validation or data.split_seed"
             )
     return train.take(np.flatnonzero(rest)), train.take(np.flatnonzero(chosen))
+
+
+def _of_too_few(label: int, groups: np.ndarray) -> str:
+    """Return what is wrong with a class whose speakers or subjects are all on one side of the split."""
+    rule = "each class needs rows on both sides of a validation split by speaker or subject"
+    if len(groups) == 1:
+        return f"{rule}, got class {label} of {groups[0]} alone; set data.validation_by=row, or add another's rows"
+    return (
+        f"{rule}, got all {len(groups)} of class {label} on one; set data.split_seed to another number, "
+        "data.validation nearer to 0.5, or data.validation_by=row"
+    )
 
 
 def _by_class(train: Split, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -11,9 +11,10 @@ import numpy as np
 from rich.console import Console
 
 from edgesearch.config import Config
+from edgesearch.config.rules import shown
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.export.approximation import c_header, python_module
-from edgesearch.numerics.format import Floats, Format
+from edgesearch.numerics.format import ChannelFormat, Floats, Format
 from edgesearch.numerics.functions import NAMED, Function, function_of
 from edgesearch.numerics.generator import piecewise
 from edgesearch.numerics.piecewise import LISTED, Piecewise
@@ -25,6 +26,7 @@ from edgesearch.report.record import Record, write_text
 ROOT = "rsqrt"
 _POINTS, _EACH = 600, 48  # of the plot, and inputs looked at for one
 _SMALLEST = 2.0**-60  # magnitude that a format is found for
+_FRACTIONS = 100  # beyond which nothing is computed with
 _REACH = 5  # bits of x before the point where no format is given: +-16
 
 
@@ -127,13 +129,19 @@ def _finest(numbers: Floats, bits: int) -> Format:
 
 
 def _given(name: str, text: str | None) -> Format | None:
+    if text is None:
+        return None
     try:
-        return None if text is None else Format.parse(text)
-    except ModelFileError as error:
+        found = Format.parse(text)
+    except ModelFileError:
+        found = None
+    if found is None or isinstance(found, ChannelFormat) or found.bits < 2 or abs(found.fraction) > _FRACTIONS:
         raise ConfigError(
-            f"approximate.{name} must be a format of at most 32 bits such as s16.11, got {text}; "
+            f"approximate.{name} must be a format of at most 32 bits such as s16.11, got {shown(text)} "
+            f"(2 bits at least, at most {_FRACTIONS} after the point, the same for all values); "
             f"set approximate.{name}=s16.11"
-        ) from error
+        )
+    return found
 
 
 def _report(table: Piecewise | RootTable, config: Config) -> Record:

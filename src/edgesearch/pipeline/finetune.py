@@ -3,23 +3,20 @@
 import copy
 import hashlib
 import json
-import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from edgesearch.config import Config, FinetuneConfig
-from edgesearch.pipeline.doubts import require_c, say
+from edgesearch.pipeline.doubts import require_c
 from edgesearch.pipeline.folder import RunFolder
+from edgesearch.pipeline.lifecycle import Training, trained_once
 from edgesearch.pipeline.measured import measured
-from edgesearch.pipeline.train import to_all
 from edgesearch.pipeline.variant import Variant, load_variant, needs_program, read_structure
-from edgesearch.report.loggers import open_loggers
-from edgesearch.report.progress import TrainingProgress
-from edgesearch.report.record import Record, write_record
+from edgesearch.report.record import Record
 from edgesearch.report.tables import summary
-from edgesearch.training.fit import Fitted, fit
+from edgesearch.training.fit import Fitted
 
 
 def finetune(config: Config) -> Record:
@@ -31,6 +28,7 @@ def finetune(config: Config) -> Record:
 
     Raises:
         ModelFileError: no finished run there, its data have changed, or a file that is not of its kind.
+        TrainingError: the training failed, which the folder's record says too.
         ToolError: export=c, the default, and no compiler here builds the C; everything is written all the same.
     """
     variant = load_variant(config)
@@ -39,14 +37,8 @@ def finetune(config: Config) -> Record:
     variant.config.quant = copy.deepcopy(config.quant)
     variant.config.quant.named |= named
     folder = RunFolder(variant.folder.path / "finetune" / _digest(config, variant))
-    done = folder.finished()
-    console = Console()
-    if done is None:
-        with folder.locked():
-            done = folder.finished() or _finetuned(config, variant, folder)
-    else:
-        console.print(f"finished before, nothing to train: {folder.path}")
-    console.print(summary(done, str(folder.path)))
+    done = trained_once(folder, lambda: _prepared(config, variant, folder))
+    Console().print(summary(done, str(folder.path)))
     require_c(config, "c" in done["test_accuracy"])
     return done
 
@@ -66,24 +58,20 @@ def _digest(config: Config, variant: Variant) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _finetuned(config: Config, variant: Variant, folder: RunFolder) -> Record:
-    started = time.monotonic()
-    dataset, spec, start, record = variant.dataset, variant.spec, variant.weights, variant.record
-    tuned = tuned_config(variant.config, config.finetune)
-    folder.write_config(tuned)
-    as_it_was = Fitted(start, record["epoch"], [], None, 0.0, {})
-    before = measured(variant.config, dataset, spec, as_it_was, folder, keep=False)
-    title = f"fine-tuning {spec.cell} on {dataset.name}"
-    metrics = open_loggers(tuned, folder.path)
-    with TrainingProgress(title, tuned.train.epochs, config.progress, tuned.train.metric) as progress:
-        fitted = fit(tuned, dataset, spec, folder.checkpoints / "last.ckpt", to_all([progress, *metrics]), start)
-    folder.save_best(fitted.state_dict)
-    found = measured(tuned, dataset, spec, fitted, folder)
-    found["before"] = {key: before[key] for key in ("val_accuracy", "test_accuracy", "flash_bytes")}
-    found["wall_seconds"] = fitted.seconds_before + time.monotonic() - started
-    found["data"]["content"] = record["data"]["content"]
-    write_record(folder.path, found)
-    say(found["doubts"])
-    for logger in metrics:
-        logger.finish(found)
-    return found
+def _prepared(config: Config, variant: Variant, folder: RunFolder) -> Training:
+    dataset, spec, record = variant.dataset, variant.spec, variant.record
+
+    def before() -> Record:
+        as_it_was = Fitted(variant.weights, record["epoch"], [], None, 0.0, {})
+        found = measured(variant.config, dataset, spec, as_it_was, folder, keep=False)
+        return {"before": {key: found[key] for key in ("val_accuracy", "test_accuracy", "flash_bytes")}}
+
+    return Training(
+        config=replace(tuned_config(variant.config, config.finetune), progress=config.progress),
+        dataset=dataset,
+        spec=spec,
+        content=record["data"]["content"],
+        title=f"fine-tuning {spec.cell} on {dataset.name}",
+        start=variant.weights,
+        before=before,
+    )

@@ -2,6 +2,7 @@
 
 import importlib
 
+from edgesearch.budget import memory_errors
 from edgesearch.config import Config
 from edgesearch.report.record import Record
 
@@ -10,7 +11,8 @@ def run_task(config: Config) -> Record:
     """Run the configured task; its results are printed, written to the run folder and returned."""
     limit_threads(config.train.threads)
     module = importlib.import_module(f"edgesearch.pipeline.{config.task.name}")
-    record: Record = getattr(module, config.task.name)(config)
+    with memory_errors("data, model or batch"):
+        record: Record = getattr(module, config.task.name)(config)
     return record
 
 

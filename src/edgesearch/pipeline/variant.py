@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from edgesearch.cells.classifier import AnyClassifier, AnySpec, build_classifier
 from edgesearch.compress.structure import HIDDEN, Structure, pruned_spec, pruned_weights
 from edgesearch.config import Config
+from edgesearch.config.yaml_file import YamlError, read_yaml
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.data.batches import tensors
 from edgesearch.data.dataset import Ints
@@ -146,15 +146,16 @@ def read_widths(path: Path) -> dict[str, int]:
 
 
 def _read(path: Path, key: str, task: str) -> dict[Any, Any]:
+    wanted = f"{path} must be what task={task} wrote"
     try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
-        part = found.get(key) if isinstance(found, dict) else None
+        found = read_yaml(path)
     except FileNotFoundError as error:
-        raise ModelFileError(f"{path} must be what task={task} wrote, got no such file; run task={task}") from error
-    except Exception as error:  # (YAML has many unrelated errors)
-        raise ModelFileError(f"{path} must be what task={task} wrote, got another file; run task={task}") from error
+        raise ModelFileError(f"{wanted}, got no such file; run task={task}") from error
+    except YamlError as error:
+        raise ModelFileError(f"{wanted}, got another file ({error}); run task={task}") from error
+    part = found.get(key) if isinstance(found, dict) else None
     if not isinstance(part, dict) or not part:
-        raise ModelFileError(f"{path} must be what task={task} wrote, got no {key} in it; run task={task}")
+        raise ModelFileError(f"{wanted}, got no {key} in it; run task={task}")
     return part
 
 

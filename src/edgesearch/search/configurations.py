@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgesearch.budget import Size, excess, model_size
+from edgesearch.budget import Size, check_memory, excess, model_size
 from edgesearch.cells.classifier import AnySpec
 from edgesearch.config import BudgetConfig, Config, DataConfig, config_hash
 from edgesearch.config.checks import check
@@ -69,7 +69,7 @@ class Configurations:
         """Return what a trial with these parameters trains.
 
         Raises:
-            ConfigError: the parameters contradict each other.
+            ConfigError: the parameters contradict each other, or need more memory than is free.
         """
         config = self._config(params)
         dataset = self.dataset(config.data)
@@ -77,7 +77,9 @@ class Configurations:
         config.cell.uRank = _useful_rank(config, dataset, "uRank")
         if config.cell.bidirectional:
             raise ConfigError("a bidirectional model has no integer program to search; set cell.bidirectional=false")
-        return Proposal(config, dataset, spec_for(config, dataset), config_hash(config, self.content))
+        spec = spec_for(config, dataset)
+        check_memory(config, spec, len(dataset.train), len(dataset.validation))
+        return Proposal(config, dataset, spec, config_hash(config, self.content))
 
     def dataset(self, data: DataConfig) -> Dataset:
         """Return the data set; augmentation does not change it."""

@@ -19,6 +19,7 @@ from optuna.distributions import (
 from edgesearch.config import Config
 from edgesearch.config.load import key_rules, key_types, unknown_key
 from edgesearch.errors import ConfigError
+from edgesearch.search.sweeps import sweep_length
 
 Value = bool | int | float | str | None
 Params = dict[str, Any]
@@ -145,6 +146,8 @@ def _swept(key: str, value: str) -> BaseDistribution:
         if isinstance(swept, ChoiceSweep):
             return _choices(key, [_plain(item) for item in swept.list])
         if isinstance(swept, RangeSweep):
+            if sweep_length(override) > _GRID:
+                raise ValueError(f"a range has at most {_GRID:,} values, use interval(low, high)")
             return _range(key, swept, list(override.sweep_iterator()))
         if isinstance(swept, IntervalSweep):
             return _interval(key, swept)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from edgesearch.budget import check_processes
 from edgesearch.config import Config
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.pipeline.doubts import doubt_tails, say
@@ -27,6 +28,8 @@ from edgesearch.search.study import Study, definition, open_ledger, study_name
 from edgesearch.search.trial import Limit, Stopped, train_trial
 from edgesearch.search.tuning import Tuning
 from edgesearch.search.workers import cores, dismissed, is_worker, workers
+
+_WORKER_BYTES = 400 << 20  # torch and a small data set
 
 
 def run_study_task(config: Config, overrides: Sequence[str], flags: Sequence[str], compose: Compose) -> Record:
@@ -61,12 +64,14 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
     base = _without_secrets(config, study_name(config))
     space = Space.parse(config.search.space)
     configurations = Configurations(base, space, overrides, compose, flags)
+    count = config.search.workers or cores()
+    if not is_worker():
+        check_processes(count, _WORKER_BYTES)
     configurations.check()
     if not is_worker():
         say(doubt_tails(configurations.dataset(base.data)))
     with storage_errors(url):
         ledger = open_ledger(base, url, definition(base, space, configurations.content))
-        count = config.search.workers or cores()
         shared = count > 1 or config.search.storage is not None
         study = Study(base, configurations, ledger, alone=not shared)
         tuning = Tuning(study)

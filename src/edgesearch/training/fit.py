@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from edgesearch.budget import memory_errors
 from edgesearch.cells.checkpoints import read_checkpoint
 from edgesearch.cells.classifier import AnyClassifier, AnySpec, Classifier, build_classifier
 from edgesearch.compress.threshold import sparse_tensors
@@ -74,6 +75,7 @@ def fit(
 
     Raises:
         TrainingError: the loss is not finite, or no epoch met the sparsity.
+        MemoryLimitError: the machine refused memory.
         ModelFileError: the checkpoint is damaged.
         KeyboardInterrupt: Ctrl-C, which Lightning turns into an exit with interrupts ignored.
     """
@@ -88,6 +90,7 @@ def fit(
     module = _module(config, dataset, model, data)
     phases = Phases.of(config.schedule, config.train.epochs * data.steps_per_epoch)
     if start is not None:
+        module.rate_key = "finetune.lr"
         phases = replace(phases, active=False)
         model.load_state_dict(start)
     callbacks: list[pl.Callback] = _three_phases(spec, phases) if start is None else [FixedSupport(model)]
@@ -114,7 +117,8 @@ def fit(
         use_distributed_sampler=False,
     )
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=_readable(checkpoint), weights_only=True)
+        with memory_errors("train.batch_size or the sizes of the cell"):
+            trainer.fit(module, datamodule=data, ckpt_path=_readable(checkpoint), weights_only=True)
     except SystemExit as stop:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from stop

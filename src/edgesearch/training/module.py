@@ -72,6 +72,7 @@ class SequenceClassifier(pl.LightningModule):
     """
 
     class_weights: Tensor | None
+    rate_key = "train.lr"  # where the learning rate was given
 
     def __init__(
         self,
@@ -103,6 +104,8 @@ class SequenceClassifier(pl.LightningModule):
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (B, C) of normalised x (T, B, D): of the float model, or in the program's numbers once that began."""
+        if self.quantized is not None:
+            self._check_weights()
         found: Tensor = (self.quantized or self.model)(x)
         return found
 
@@ -146,13 +149,26 @@ class SequenceClassifier(pl.LightningModule):
         """The configured loss of logits (B, C), with the classes' weights."""
         return loss_of(self.config.loss, logits, y, smoothing, self.class_weights)
 
+    def _check_weights(self) -> None:
+        """What is no number has no place in a table of the program.
+
+        Raises:
+            TrainingError: a weight is none.
+        """
+        norms = torch.stack(torch._foreach_norm([p.detach() for p in self.model.parameters()], torch.inf))
+        if not torch.isfinite(norms).all():
+            raise TrainingError(
+                f"the weights must stay finite, got others in epoch {self.trainer.current_epoch}; "
+                f"lower {self.rate_key}={self.config.lr:g}"
+            )
+
     def _check(self, losses: Tensor, first: int) -> None:
         finite = torch.isfinite(losses)
         if not finite.all():
             step = first + int(torch.nonzero(~finite)[0])
             raise TrainingError(
                 f"the loss must stay finite, got {losses[step - first].item()} at step {step} (epoch "
-                f"{step // self.steps_per_epoch}); lower train.lr={self.config.lr:g} or set train.clip_norm=1"
+                f"{step // self.steps_per_epoch}); lower {self.rate_key}={self.config.lr:g} or set train.clip_norm=1"
             )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -163,7 +179,7 @@ class SequenceClassifier(pl.LightningModule):
         if not math.isfinite(self.val_loss):
             raise TrainingError(
                 f"the validation loss must stay finite, got {self.val_loss} after epoch {self.trainer.current_epoch}; "
-                f"lower train.lr={self.config.lr:g}"
+                f"lower {self.rate_key}={self.config.lr:g}"
             )
         self.val_scores = Scores.of(logits.argmax(dim=1).cpu().numpy(), y.cpu().numpy(), self.classes).every
 

@@ -1,0 +1,1 @@
+"""Layer 11: what the command line is given, and what it says of mistakes."""
