@@ -12,6 +12,7 @@ import edgesearch
 PACKAGE = Path(edgesearch.__file__).parent
 LAYERS = {
     "errors": 0,
+    "atomic": 0,
     "config": 0,
     "numerics": 1,
     "cells": 2,
@@ -28,12 +29,13 @@ LAYERS = {
 }
 ALLOWED = {
     "errors": set(),
+    "atomic": {"config"},
     "config": {"errors"},
-    "numerics": {"errors", "config"},
-    "cells": {"errors", "config", "numerics"},
-    "data": {"errors", "config"},
-    "export": {"errors", "config", "numerics", "cells"},
-    "report": {"errors", "config"},
+    "numerics": {"errors", "config", "atomic"},
+    "cells": {"errors", "config", "numerics", "atomic"},
+    "data": {"errors", "config", "atomic"},
+    "export": {"errors", "config", "numerics", "cells", "atomic"},
+    "report": {"errors", "config", "atomic"},
 }
 OWNERS = {
     "pytorch_lightning": {"training"},

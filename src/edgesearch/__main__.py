@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from edgesearch.atomic import told
 from edgesearch.config import Config, typed_config
 from edgesearch.config.load import unknown_key
 from edgesearch.errors import EdgesearchError, EdgesearchWarning
@@ -113,7 +114,7 @@ def _exit(error: Exception) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     if isinstance(error, OSError):
-        _say(f"{error.filename or 'a file'} cannot be used: {error.strerror}; check the path and the disk's space")
+        _say(told(error))
         sys.exit(1)
     raise error
 

@@ -1,11 +1,10 @@
 """Folders of exported files, complete or not there, and what they say of themselves."""
 
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgesearch.atomic import atomic_folder
 from edgesearch.errors import ConfigError
 from edgesearch.numerics.program import IntegerProgram
 
@@ -26,16 +25,9 @@ def write_folder(folder: Path, made: Mapping[str, str | bytes], left_behind: fro
                 f"an export needs a new folder, or one with nothing but an earlier export, got {folder} with "
                 f"{min(foreign)}; give another folder"
             )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        partial.chmod(0o755)
+    with atomic_folder(folder) as partial:
         for name, content in made.items():
             (partial / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def described(program: IntegerProgram) -> str:

@@ -8,7 +8,6 @@ import ctypes
 import functools
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgesearch.atomic import scratch_folder
 from edgesearch.errors import DifferenceError, ToolError
 from edgesearch.export.c import files
 from edgesearch.export.layout import container_bits, layout
@@ -129,8 +129,8 @@ def wanted() -> list[Variant]:
 @functools.cache
 def _obstacle(variant: Variant) -> str | None:
     """Build and run next to nothing; return what stands in the way, or None."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, program = Path(folder) / "probe.c", Path(folder) / "probe"
+    with scratch_folder() as folder:
+        source, program = folder / "probe.c", folder / "probe"
         source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
         for command in ([variant.compiler, *variant.flags, str(source), "-o", str(program)], [str(program)]):
             try:
@@ -196,8 +196,8 @@ def compare(program: IntegerProgram, x: Ints, which: Sequence[Variant] | None = 
     """
     answers: dict[str, Ints] = {}
     for variant in variants() if which is None else which:
-        with tempfile.TemporaryDirectory() as folder:
-            compiled = Compiled(program, variant, Path(folder))
+        with scratch_folder() as folder:
+            compiled = Compiled(program, variant, folder)
             parts = [_compared(compiled, x[:, start : start + _ROWS], start) for start in range(0, x.shape[1], _ROWS)]
         answers[variant.name] = np.concatenate(parts)
     return answers

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesearch.atomic import scratch_folder
 from edgesearch.config.cache import cache_dir
 from edgesearch.errors import ConfigError, SecretDifferenceError, ToolError
 from edgesearch.numerics.format import Ints
@@ -111,8 +112,8 @@ def run_secure(
         ToolError: SPU failed.
     """
     count = PARTIES[protocol]
-    with tempfile.TemporaryDirectory() as scratch:
-        logits = Path(scratch) / "logits.npy"
+    with scratch_folder() as scratch:
+        logits = scratch / "logits.npy"
         jobs = _jobs(folder, protocol, rows, batch, logits, processes=processes)
         _run(python, jobs, timeout)
         told = [json.loads(own.with_suffix(".told").read_text(encoding="utf-8")) for own in jobs]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from edgesearch.atomic import write_text
 from edgesearch.config import Config
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.export.approximation import c_header, python_module
@@ -20,7 +21,7 @@ from edgesearch.numerics.piecewise import LISTED, Piecewise
 from edgesearch.numerics.polynomials import METHODS
 from edgesearch.numerics.root import FRACTION, RootTable, approximate_root
 from edgesearch.report.approximation import Curve, figures, plot
-from edgesearch.report.record import Record, write_text
+from edgesearch.report.record import Record
 
 ROOT = "rsqrt"
 _POINTS, _EACH = 600, 48  # of the plot, and inputs looked at for one

@@ -3,13 +3,14 @@
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from edgesearch.atomic import write_text
 from edgesearch.compress.structure import Structure, least, scores, whole
 from edgesearch.config import Config
 from edgesearch.errors import ConfigError
 from edgesearch.pipeline.program import outcome
 from edgesearch.pipeline.variant import PRUNING, Variant, load_variant, needs_program, with_structure
 from edgesearch.report.compression import removed
-from edgesearch.report.record import Record, write_text
+from edgesearch.report.record import Record
 
 _PART = 40  # a fortieth of the units at once, as long as accuracy allows; then one by one
 _MISSES = 10  # units in a row that have to stay, after which the rest is not tried

@@ -4,6 +4,7 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from edgesearch.atomic import write_text
 from edgesearch.compress.calibrate import Widths, observe
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.groups import narrow
@@ -14,7 +15,7 @@ from edgesearch.pipeline.doubts import require_c
 from edgesearch.pipeline.program import compared_in_c, fastest, outcome
 from edgesearch.pipeline.variant import QUANTIZATION, load_variant, needs_program
 from edgesearch.report.compression import narrowing
-from edgesearch.report.record import Record, write_text
+from edgesearch.report.record import Record
 from edgesearch.training.callbacks import calibration_rows
 
 _ROWS = 512  # windows at once

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from edgesearch.atomic import write_text
 from edgesearch.config import Config
 from edgesearch.config.schema import SecureConfig
 from edgesearch.export.files import write_folder
@@ -14,7 +15,7 @@ from edgesearch.measure.secure import PACKAGE, PARTIES, SecureRun, check_logits,
 from edgesearch.numerics.interpreter import run
 from edgesearch.pipeline.program import integers
 from edgesearch.pipeline.variant import load_variant
-from edgesearch.report.record import Record, write_text
+from edgesearch.report.record import Record
 from edgesearch.report.secure import over_shares
 
 

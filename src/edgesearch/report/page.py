@@ -4,8 +4,9 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from edgesearch.atomic import write_text
 from edgesearch.report import charts
-from edgesearch.report.record import Record, write_text
+from edgesearch.report.record import Record
 from edgesearch.report.shares import percent, percent_within
 from edgesearch.report.study import RULE, StudyView
 from edgesearch.report.tables import with_best

@@ -1,10 +1,10 @@
 """record.json: everything downstream reads about a run."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from edgesearch.atomic import write_text
 from edgesearch.errors import ModelFileError
 
 Record = dict[str, Any]
@@ -16,18 +16,8 @@ _FINISHED = (
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write record.json under a temporary name, flush it to disk and rename it."""
+    """Write record.json, complete and on the disk, or not at all."""
     write_text(folder / NAME, json.dumps(record, indent=1, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file atomically."""
-    partial = path.with_suffix(path.suffix + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def metric_of(record: Record) -> str:

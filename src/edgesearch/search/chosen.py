@@ -13,10 +13,11 @@ from typing import Any
 from optuna.trial import TrialState
 from torch import Tensor
 
+from edgesearch.atomic import write_text
 from edgesearch.errors import EdgesearchWarning, ModelFileError
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
-from edgesearch.report.record import Record, write_record, write_text
+from edgesearch.report.record import Record, write_record
 from edgesearch.report.study import front
 from edgesearch.search.configurations import Proposal
 from edgesearch.search.programs import Point, chosen

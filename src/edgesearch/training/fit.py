@@ -25,6 +25,7 @@ from edgesearch.training.callbacks import (
     FixedSupport,
     QuantizedPhase,
     Row,
+    WholeCheckpoints,
 )
 from edgesearch.training.datamodule import SequenceData
 from edgesearch.training.fixed import FixedClassifier
@@ -110,6 +111,7 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        plugins=WholeCheckpoints(),
     )
     try:
         trainer.fit(module, datamodule=data, ckpt_path=_readable(checkpoint), weights_only=True)
