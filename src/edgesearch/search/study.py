@@ -21,7 +21,7 @@ from edgesearch.search.ledger import KIND, Ledger, kind
 from edgesearch.search.programs import Point, chance, most_accurate, representative
 from edgesearch.search.sampling import pruner, sampler
 from edgesearch.search.space import Params, Space
-from edgesearch.search.storage import open_storage, persist
+from edgesearch.search.storage import open_storage
 from edgesearch.search.trained import RESULT, WEIGHTS, Trained, pack
 
 DEFINITION = "edgesearch"
@@ -211,32 +211,25 @@ class Study:
             **{name: value for name, value in point.to_json().items() if name != "tuned"},
         }
 
-        def write() -> None:
+        try:
+            self.ledger.note(claim.number, WEIGHTS, pack(weights))
             for key, value in attributes.items():
                 claim.trial.set_user_attr(key, value)
             self._constrain(claim.trial, excess(point.size, self.config.budget))
             self.ledger.study.tell(claim.number, values, skip_if_finished=True)
-
-        try:
-            self.ledger.note(claim.number, WEIGHTS, pack(weights))
-            persist(write)
         except UpdateFinishedTrialError:
             return False
         return True
 
     def prune(self, claim: Claim) -> None:
         """End a trial that was poorer than others."""
-
-        def write() -> None:
-            claim.trial.set_user_attr(KIND, "pruned")
-            self._constrain(claim.trial, {})
-            self.ledger.study.tell(claim.number, state=TrialState.PRUNED, skip_if_finished=True)
-
-        persist(write)
+        claim.trial.set_user_attr(KIND, "pruned")
+        self._constrain(claim.trial, {})
+        self.ledger.study.tell(claim.number, state=TrialState.PRUNED, skip_if_finished=True)
 
     def fail(self, claim: Claim, reason: str) -> None:
         """End a trial whose training could not go on; the sampler takes it for a constraint that was not met."""
-        persist(lambda: self._tell_unusable(claim.trial, "failed", reason, None, {}))
+        self._tell_unusable(claim.trial, "failed", reason, None, {})
 
     def _draw(self) -> Claim | str:
         """Take a trial; return the reason if it is not to be trained."""

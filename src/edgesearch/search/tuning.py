@@ -19,7 +19,7 @@ from edgesearch.pipeline.folder import RunFolder
 from edgesearch.search.configurations import Proposal
 from edgesearch.search.ledger import KIND, Ledger, kind
 from edgesearch.search.programs import Point, tuned_point
-from edgesearch.search.storage import PROGRAM, persist
+from edgesearch.search.storage import PROGRAM
 from edgesearch.search.study import Study
 from edgesearch.search.trained import RESULT, WEIGHTS, Trained, curve, pack, unpack
 from edgesearch.search.trial import Limit, Listener
@@ -165,7 +165,7 @@ class Tuning:
             self.ledger.release(trial.number)
             time.sleep(_POLL_SECONDS)
         except BaseException:
-            self.ledger.release(trial.number)
+            self.ledger.abandon(trial.number)
             raise
 
     def _tune(self, trial: optuna.Trial, candidate: Candidate, folder: Path, listener: Listener, limit: Limit) -> None:
@@ -204,13 +204,9 @@ class Tuning:
         )
         self.ledger.note(trial.number, WEIGHTS, pack(fitted.state_dict))
         attributes = {RESULT: result.to_json(), KIND: "trained", "before": candidate.point.score}
-
-        def write() -> None:
-            for key, value in attributes.items():
-                trial.set_user_attr(key, value)
-            self.ledger.study.tell(trial.number, point.score, skip_if_finished=True)
-
-        persist(write)
+        for key, value in attributes.items():
+            trial.set_user_attr(key, value)
+        self.ledger.study.tell(trial.number, point.score, skip_if_finished=True)
 
 
 def load_tunings(name: str, storage: BaseStorage) -> list[Tuned]:

@@ -1,0 +1,70 @@
+"""The one place that takes passwords out of what people may read: URLs of storages, and texts that may hold one.
+
+A URL is taken apart by a strict pattern. Of what does not match it nothing but the scheme is shown, as nobody can tell
+then which part is the password.
+"""
+
+import re
+import urllib.parse
+from collections.abc import Iterable
+
+HIDDEN = "***"
+_URL = re.compile(
+    r"(?P<scheme>[a-z][\w+]*)://"
+    r"(?:(?P<user>[\w.%+-]*)(?P<password>:[^@/?#\s]*)?@)?"
+    r"(?P<place>(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d+)?(?:/[\w.%+/-]*)?)"
+    r"(?P<query>\?.*)?",
+    re.DOTALL,
+)
+_FILE = re.compile(r"(?P<file>(?:sqlite(?:\+\w+)?:///|journal:)[^?@]*)(?P<query>\?.*)?", re.DOTALL)
+_PLAIN = re.compile(r"[\w./ -]*")  # no scheme, no password
+_SCHEME = re.compile(r"([a-z][a-z0-9+_]*):")
+_NAMED = re.compile(
+    r"(?P<name>\w*(?:password|passwd|passphrase|pwd)\w*)(?P<sign>[\"']?\s*(?:=|:|%3[aAdD])\s*)"
+    r"(?P<value>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&'\"]+)",
+    re.IGNORECASE,
+)
+_WITH_USER = re.compile(r"[a-zA-Z][\w+.-]*:[^\s'\"]*@[^\s'\",;)]*|//[^\s'\"]*@[^\s'\",;)]*")
+_SHORT = 3  # characters of a password, below which it is no more than a piece of other words
+
+
+def shown(url: str) -> str:
+    """Return the URL of a storage without password and query, whatever else is wrong with it."""
+    found = _FILE.fullmatch(url)
+    if found:
+        return found["file"] + (f"?{HIDDEN}" if found["query"] else "")
+    found = _URL.fullmatch(url)
+    if found:
+        user = "" if found["user"] is None else found["user"] + (f":{HIDDEN}" if found["password"] else "") + "@"
+        return f"{found['scheme']}://{user}{found['place']}" + (f"?{HIDDEN}" if found["query"] else "")
+    if _PLAIN.fullmatch(url):
+        return url
+    scheme = _SCHEME.match(url)
+    return f"{scheme[0]}{HIDDEN}" if scheme else HIDDEN
+
+
+def without_passwords(text: str, urls: Iterable[str] = ()) -> str:
+    """Return a text for people without passwords.
+
+    Args:
+        text: of an error, a warning or a driver.
+        urls: of storages that the text may quote, or parts of them.
+    """
+    for url in urls:
+        for secret in sorted(_secrets(url), key=len, reverse=True):
+            text = text.replace(secret, shown(url) if secret == url else HIDDEN)
+    text = _NAMED.sub(lambda found: f"{found['name']}{found['sign']}{HIDDEN}", text)
+    return _WITH_USER.sub(lambda found: shown(found[0]), text)
+
+
+def _secrets(url: str) -> set[str]:
+    """The URL, and every part of it that may be a password: what stands between the signs that end one."""
+    rest = url.partition("://")[2] or url.partition(":")[2]
+    before, at, _ = rest.rpartition("@")
+    parts = {url, before.partition(":")[2]} if at else {url}
+    query = rest.partition("?")[2]
+    parts |= {value for key, value in urllib.parse.parse_qsl(query) if _NAMED.match(f"{key}=x")}
+    if not any(pattern.fullmatch(url) for pattern in (_URL, _FILE, _PLAIN)):
+        parts |= set(re.split(r"[:/@?&=]", url)[1:])
+    parts |= {urllib.parse.unquote(part) for part in parts} | {urllib.parse.unquote_plus(part) for part in parts}
+    return {part for part in parts if len(part) >= _SHORT}
