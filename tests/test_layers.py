@@ -13,6 +13,7 @@ PACKAGE = Path(edgesearch.__file__).parent
 LAYERS = {
     "errors": 0,
     "atomic": 0,
+    "plain": 0,
     "config": 0,
     "numerics": 1,
     "cells": 2,
@@ -30,12 +31,13 @@ LAYERS = {
 ALLOWED = {
     "errors": set(),
     "atomic": {"config"},
+    "plain": {"config"},
     "config": {"errors"},
     "numerics": {"errors", "config", "atomic"},
     "cells": {"errors", "config", "numerics", "atomic"},
     "data": {"errors", "config", "atomic"},
     "export": {"errors", "config", "numerics", "cells", "atomic"},
-    "report": {"errors", "config", "atomic"},
+    "report": {"errors", "config", "atomic", "plain"},
 }
 OWNERS = {
     "pytorch_lightning": {"training"},

@@ -7,7 +7,9 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn, TextIO
 
 import hydra
@@ -20,7 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 from edgesearch.atomic import told
 from edgesearch.config import Config, typed_config
 from edgesearch.config.load import unknown_key
+from edgesearch.config.passwords import storages_of, without_passwords
 from edgesearch.errors import EdgesearchError, EdgesearchWarning
+from edgesearch.plain import one_line, printable
 
 _PACKAGE = Path(__file__).parent
 _INSTALLED = _PACKAGE / "conf"
@@ -67,12 +71,14 @@ def _flags(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command; errors made on purpose become one line on standard error and an exit code."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning, sys.excepthook = _show_warning, _show_crash
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without a name's letters shows them as escapes
     _points.clear()
     if "--version" in sys.argv:
         print(f"edgesearch {version('edgesearch')}")
         return
-    if {"-m", "--multirun"} & set(sys.argv) and any("search.storage=" in argument for argument in sys.argv):
+    if {"-m", "--multirun"} & set(sys.argv) and storages_of(sys.argv):
         _say("a storage is given to one search at a time, as Hydra writes down what -m was given; leave -m out")
         sys.exit(2)
     # Hydra takes overrides in one piece, after its own flags
@@ -126,16 +132,15 @@ def _raised_in_hydra(error: Exception) -> bool:
 
 
 def _say(message: str) -> None:
-    print(f"edgesearch: {' '.join(message.split())}", file=sys.stderr)
+    print(f"edgesearch: {one_line(message, storages_of(sys.argv))}", file=sys.stderr)
 
 
 def _compare() -> None:
     """Print one line a sweep point, for points run in this process."""
-    from rich.console import Console
-
+    from edgesearch.report.console import PlainConsole
     from edgesearch.report.tables import comparison
 
-    Console().print(comparison(_points))
+    PlainConsole().print(comparison(_points))
 
 
 def _show_warning(
@@ -150,7 +155,16 @@ def _show_warning(
     if issubclass(category, EdgesearchWarning):
         _say(f"warning: {message}")
     else:
-        print(warnings.formatwarning(message, category, filename, lineno), file=sys.stderr, end="")
+        _print_foreign(warnings.formatwarning(message, category, filename, lineno))
+
+
+def _show_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what nobody expected as Python would, without the passwords of the command."""
+    _print_foreign("".join(traceback.format_exception(kind, error, trace)))
+
+
+def _print_foreign(text: str) -> None:
+    print(printable(without_passwords(text, storages_of(sys.argv)), keep="\n\t"), file=sys.stderr, end="")
 
 
 if __name__ == "__main__":

@@ -278,12 +278,10 @@ def test_a_server_that_stays_away_is_one_line_and_loses_nothing(tmp_path: Path) 
     found = study(tmp_path)
     finish(found)
     patient(found).outage = outage(clock := Clock())
-    with broken(found, 100_000), pytest.warns(EdgesearchWarning, match="does not answer"):
+    gone = pytest.raises(StorageError, match=r"server closed the connection.*what was finished is kept")
+    with broken(found, 100_000):
         patient(found).outage._pause = clock.pause
-        with (
-            pytest.raises(StorageError, match=r"server closed the connection.*is kept"),
-            storages.storage_errors("db:x"),
-        ):
+        with pytest.warns(EdgesearchWarning, match="does not answer"), gone, storages.storage_errors("db:x"):
             found.counts()
     assert study(tmp_path).counts().trained == 1
 

@@ -4,6 +4,7 @@ A URL is taken apart by a strict pattern. Of what does not match it nothing but 
 then which part is the password.
 """
 
+import os
 import re
 import urllib.parse
 from collections.abc import Iterable
@@ -18,13 +19,15 @@ _URL = re.compile(
 )
 _FILE = re.compile(r"(?P<file>(?:sqlite(?:\+\w+)?:///|journal:)[^?@]*)(?P<query>\?.*)?", re.DOTALL)
 _PLAIN = re.compile(r"[\w./ -]*")  # no scheme, no password
-_SCHEME = re.compile(r"([a-z][a-z0-9+_]*):")
+_SCHEME = re.compile(r"(?:postgresql|mysql|mariadb|oracle|mssql|sqlite|journal|https?)(?:\+[a-z0-9_]+)?:")
 _NAMED = re.compile(
     r"(?P<name>\w*(?:password|passwd|passphrase|pwd)\w*)(?P<sign>[\"']?\s*(?:=|:|%3[aAdD])\s*)"
     r"(?P<value>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&'\"]+)",
     re.IGNORECASE,
 )
 _WITH_USER = re.compile(r"[a-zA-Z][\w+.-]*:[^\s'\"]*@[^\s'\",;)]*|//[^\s'\"]*@[^\s'\",;)]*")
+_BETWEEN = re.compile(r"\w+=|[:/@?&=#\s{}]+")  # what may stand beside a password
+_STORAGE = re.compile(r"[+~]*search(?:\.storage\s*=|(?==.*storage)=)(?P<value>.*)", re.DOTALL)
 _SHORT = 3  # characters of a password, below which it is no more than a piece of other words
 
 
@@ -57,14 +60,27 @@ def without_passwords(text: str, urls: Iterable[str] = ()) -> str:
     return _WITH_USER.sub(lambda found: shown(found[0]), text)
 
 
+def storages_of(arguments: Iterable[str]) -> list[str]:
+    """Return what a command line gives as `search.storage`, quoted or not, directly or through the environment."""
+    found = []
+    for argument in arguments:
+        given = _STORAGE.match(argument)
+        if given:
+            value = given["value"]
+            found += [value, value.strip("'\"")]
+            found += [os.environ[name] for name in re.findall(r"oc\.env:\s*(\w+)", value) if name in os.environ]
+    return found
+
+
 def _secrets(url: str) -> set[str]:
-    """The URL, and every part of it that may be a password: what stands between the signs that end one."""
-    rest = url.partition("://")[2] or url.partition(":")[2]
-    before, at, _ = rest.rpartition("@")
-    parts = {url, before.partition(":")[2]} if at else {url}
-    query = rest.partition("?")[2]
-    parts |= {value for key, value in urllib.parse.parse_qsl(query) if _NAMED.match(f"{key}=x")}
-    if not any(pattern.fullmatch(url) for pattern in (_URL, _FILE, _PLAIN)):
-        parts |= set(re.split(r"[:/@?&=]", url)[1:])
-    parts |= {urllib.parse.unquote(part) for part in parts} | {urllib.parse.unquote_plus(part) for part in parts}
-    return {part for part in parts if len(part) >= _SHORT}
+    """The URL, what `shown` hides of it, and every piece of that, as a driver may quote it: decoded too."""
+    found = _URL.fullmatch(url) or _FILE.fullmatch(url)
+    if found:
+        hidden = [part for name in ("password", "query") if (part := found.groupdict().get(name))]
+    else:
+        hidden = [] if _PLAIN.fullmatch(url) else [_SCHEME.sub(":", url, count=1)]
+    secrets = {url, *(part[1:] for part in hidden)}
+    for part in hidden:
+        secrets |= set(_BETWEEN.split(part[1:]))
+    secrets |= {urllib.parse.unquote(secret) for secret in secrets}
+    return {secret for secret in secrets if len(secret) >= _SHORT}

@@ -7,14 +7,13 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-
 from edgesearch.config import Config, FinetuneConfig
 from edgesearch.pipeline.doubts import require_c, say
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
 from edgesearch.pipeline.train import to_all
 from edgesearch.pipeline.variant import Variant, load_variant, needs_program, read_structure
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.loggers import open_loggers
 from edgesearch.report.progress import TrainingProgress
 from edgesearch.report.record import Record, write_record
@@ -40,7 +39,7 @@ def finetune(config: Config) -> Record:
     variant.config.quant.named |= named
     folder = RunFolder(variant.folder.path / "finetune" / _digest(config, variant))
     done = folder.finished()
-    console = Console()
+    console = PlainConsole()
     if done is None:
         with folder.locked():
             done = folder.finished() or _finetuned(config, variant, folder)

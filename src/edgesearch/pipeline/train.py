@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from rich.console import Console
-
 from edgesearch.budget import Widths, model_size, over_budget
 from edgesearch.cells.classifier import AnySpec, classifier_spec
 from edgesearch.compress.channels import frame_bits
@@ -16,6 +14,7 @@ from edgesearch.errors import ConfigError, EdgesearchError
 from edgesearch.pipeline.doubts import doubt_tails, say
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.loggers import open_loggers
 from edgesearch.report.progress import TrainingProgress
 from edgesearch.report.record import Record, write_record
@@ -32,7 +31,7 @@ def train(config: Config) -> Record:
     content = source_digest(config.data)
     folder = RunFolder.of(config, content)
     record = folder.finished()
-    console = Console()
+    console = PlainConsole()
     if record is None:
         dataset = load_dataset(config.data)
         spec = spec_for(config, dataset)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
 
 from edgesearch.config import BudgetConfig, Config
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.page import write_page
 from edgesearch.report.record import Record
 from edgesearch.report.study import ProgramView, StudyView, TrialView
@@ -37,7 +37,7 @@ def report(config: Config, folder: Path) -> Record:
         ledger = load_ledger(folder.name, url)
         view = study_view(ledger, load_tunings(folder.name, ledger.storage), read_summary(folder))
     write_page(view, folder / "report.html")
-    Console().print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    PlainConsole().print(f"report: {folder / 'report.html'}", soft_wrap=True)
     return view.summary or {}
 
 

@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from edgesearch.config import Config
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.pipeline.doubts import doubt_tails, say
 from edgesearch.pipeline.export import export
 from edgesearch.pipeline.tasks import limit_threads
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.page import write_page
 from edgesearch.report.record import Record, metric_of
 from edgesearch.report.search_progress import SearchProgress
@@ -86,7 +85,7 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
     if summary["best"] is None:
         raise ConfigError(_nothing(summary))
     say(summary["best"].get("doubts", []), "the best program")
-    console = Console()
+    console = PlainConsole()
     console.print(study_summary(summary))
     console.print(f"report: {page}", soft_wrap=True)
     return summary
