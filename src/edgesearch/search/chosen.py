@@ -14,10 +14,10 @@ from optuna.trial import TrialState
 from torch import Tensor
 
 from edgesearch.atomic import write_text
-from edgesearch.errors import EdgesearchWarning, ModelFileError
+from edgesearch.errors import EdgesearchWarning
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
-from edgesearch.report.record import Record, write_record
+from edgesearch.report.record import SUMMARY, Record, read_summary, write_record
 from edgesearch.report.study import front
 from edgesearch.search.configurations import Proposal
 from edgesearch.search.programs import Point, chosen
@@ -26,8 +26,6 @@ from edgesearch.search.trained import Trained, parse_formats, unpack
 from edgesearch.search.tuning import Tuned, Tuning, at_widths, tuned_proposal
 from edgesearch.training.callbacks import Row
 from edgesearch.training.fit import Fitted
-
-NAME = "study.json"
 
 
 @dataclass(frozen=True)
@@ -82,24 +80,8 @@ def finish(study: Study, tuning: Tuning, folder: Path, seconds: float) -> dict[s
         del counts["running"]
         earlier = (read_summary(folder) or {}).get("seconds", 0.0)
         summary |= counts | {"seconds": round(earlier + seconds, 3)}
-        write_text(folder / NAME, json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        write_text(folder / SUMMARY, json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary
-
-
-def read_summary(folder: Path) -> dict[str, Any] | None:
-    """Return study.json, None where there is none.
-
-    Raises:
-        ModelFileError: it is damaged.
-    """
-    path = folder / NAME
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ModelFileError(f"{path} is not JSON ({error}); delete it and run the search again") from error
-    return found
 
 
 def _tested(study: Study, tuning: Tuning, program: Program, folder: Path) -> Record:

@@ -8,9 +8,8 @@ from optuna.trial import FrozenTrial, TrialState
 from edgesearch.config import BudgetConfig, Config
 from edgesearch.report.console import PlainConsole
 from edgesearch.report.page import write_page
-from edgesearch.report.record import Record
+from edgesearch.report.record import Record, read_summary
 from edgesearch.report.study import ProgramView, StudyView, TrialView
-from edgesearch.search.chosen import read_summary
 from edgesearch.search.ledger import Ledger, kind
 from edgesearch.search.programs import Point
 from edgesearch.search.storage import storage_errors, storage_of

@@ -14,10 +14,10 @@ from edgesearch.pipeline.export import export
 from edgesearch.pipeline.tasks import limit_threads
 from edgesearch.report.console import PlainConsole
 from edgesearch.report.page import write_page
-from edgesearch.report.record import Record, metric_of
+from edgesearch.report.record import Record, metric_of, read_summary
 from edgesearch.report.search_progress import SearchProgress
 from edgesearch.report.tables import study_summary, with_best
-from edgesearch.search.chosen import finish, read_summary
+from edgesearch.search.chosen import finish
 from edgesearch.search.configurations import Compose, Configurations
 from edgesearch.search.report import report, study_view
 from edgesearch.search.space import Space
