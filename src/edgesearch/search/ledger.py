@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from edgesearch.search.outage import FAILURES, PatientStorage
+from edgesearch.search.rows import check_trial
 from edgesearch.search.storage import OWNER, dead, owner, requeue, try_again
 
 KIND = "kind"
@@ -47,11 +48,22 @@ class Ledger:
 
     def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
         self.study, self.storage = study, storage
+        self._checked = set[int]()
         self._id = storage.get_study_id_from_name(study.study_name)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """Return the trials in the given states, of all states if none is given."""
-        return self.study.get_trials(deepcopy=False, states=states or None)
+        """Return the trials in the given states, of all states if none is given.
+
+        Raises:
+            ModelFileError: one of them is none of ours.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
+            if trial.number not in self._checked:
+                check_trial(trial, len(self.study.directions))
+                if trial.state.is_finished():
+                    self._checked.add(trial.number)
+        return [trial for trial in trials if not states or trial.state in states]
 
     def id(self, number: int) -> int:
         """Return the storage's id of a trial."""

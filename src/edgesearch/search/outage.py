@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from edgesearch.config.passwords import without_passwords
 from edgesearch.errors import EdgesearchWarning
+from edgesearch.search.rows import read
 from edgesearch.search.workers import is_worker
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class Outage:
     def __init__(
         self, place: str, clock: Callable[[], float] = time.monotonic, pause: Callable[[float], None] = time.sleep
     ) -> None:
-        self._place, self._clock, self._pause = place, clock, pause
+        self.place, self._clock, self._pause = place, clock, pause
         self._lock, self._own = threading.Lock(), threading.local()
         self._began: float | None = None
         self._watched_since = clock()
@@ -114,7 +115,7 @@ class Outage:
 
     def _say(self, what: str) -> None:
         if not is_worker():  # (of the processes of one machine one speaks)
-            warnings.warn(f"{_SAID}{self._place} {what}", EdgesearchWarning, stacklevel=2)
+            warnings.warn(f"{_SAID}{self.place} {what}", EdgesearchWarning, stacklevel=2)
 
 
 def reason(error: BaseException) -> str:
@@ -190,6 +191,8 @@ def _patient(name: str) -> Callable[..., Any]:
 
     @functools.wraps(plain)
     def operation(self: PatientStorage, *given: Any, **named: Any) -> Any:
+        if name in _READING:
+            return self.outage.ride_out(lambda again: read(lambda: plain(self, *given, **named), self.outage.place))
         return self.outage.ride_out(lambda again: plain(self, *given, **named))
 
     return operation
@@ -197,6 +200,7 @@ def _patient(name: str) -> Callable[..., Any]:
 
 _OF_THE_CACHE = ("_create_new_trial", "_get_best_trial_id", "_get_trials", "_set_trial_param")  # (Optuna's)
 _OF_ALL = tuple(name for name in vars(RDBStorage) if hasattr(BaseStorage, name) and not name.startswith("_"))
+_READING = ("_get_trials", "get_trial", *(name for name in _OF_ALL if name.startswith("get_study_")))
 OPERATIONS = (*_OF_ALL, *_OF_THE_CACHE, "record_heartbeat")
 for _name in OPERATIONS:
     if _name not in vars(PatientStorage):

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import random
+import re
 import socket
 import sqlite3
 import time
@@ -24,6 +25,7 @@ from edgesearch.config import Config
 from edgesearch.config.passwords import shown, without_passwords
 from edgesearch.errors import ConfigError, ModelFileError, StorageError
 from edgesearch.search.outage import FAILURES, Outage, PatientStorage, reason
+from edgesearch.search.rows import damaged
 
 OWNER = "owner"
 PROGRAM = "program"  # that a trial of fine-tuning is about
@@ -105,10 +107,10 @@ def _relational(url: str, heartbeat_seconds: int) -> RDBStorage:
             if attempt + 1 == _FIRST_STARTS:
                 raise _unreachable(url, error) from error
             time.sleep(0.1 * (1 + attempt) * (1 + random.random()))  # noqa: S311  (no secret)
-        except RuntimeError as error:  # (what Optuna raises for tables of another version of its own)
-            raise StorageError(
-                f"{shown(url)} must hold studies of this version of Optuna, got others; set search.storage to another"
-            ) from error
+        except (ArgumentError, ImportError, ValueError, OSError):
+            raise
+        except Exception as error:  # (Optuna and Alembic have many for tables that are not of their version)
+            raise damaged(shown(url), type(error).__name__) from error
     raise AssertionError("unreachable")
 
 
@@ -145,6 +147,7 @@ def _write_ahead(database: str | None) -> None:
 def _no_wait_for_the_disk(connection: Any, record: Any) -> None:
     """A killed process loses nothing; with the power the last writes may go, and the file stays whole."""
     connection.execute("pragma synchronous=normal")
+    connection.execute("pragma trusted_schema=off")  # (a file may come from a stranger)
 
 
 def _unreachable(url: str, error: Exception) -> StorageError:
@@ -197,8 +200,8 @@ def owner() -> str:
 
 def dead(name: str) -> bool | None:
     """Tell whether the process that `owner` named is gone; None for one on another machine."""
-    place, pid, started = name.rsplit("|", 2)
-    if place != _place():
+    place, pid, started = ([*name.rsplit("|", 2), "", ""])[:3]
+    if place != _place() or not re.fullmatch(r"\d{1,10}", pid, re.ASCII):
         return None
     return _started(int(pid)) != started
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgesearch.atomic import check_writable
 from edgesearch.config import Config
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.pipeline.doubts import doubt_tails, say
@@ -56,6 +57,7 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
     """
     started = time.monotonic()
     folder = study_folder(config, study_name(config))
+    check_writable(folder)
     url = config.search.storage or default_url(folder)
     base = _without_secrets(config, study_name(config))
     space = Space.parse(config.search.space)

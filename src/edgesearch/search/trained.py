@@ -14,10 +14,12 @@ from torch import Tensor
 from edgesearch.errors import StorageError
 from edgesearch.numerics.format import Format
 from edgesearch.search.programs import Point
+from edgesearch.search.rows import check_result
 from edgesearch.search.space import Params
 from edgesearch.training.callbacks import Row
 
 RESULT, WEIGHTS = "result", "edgesearch:weights"
+_LARGEST = 256 << 20  # bytes of a model's weights
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,13 @@ class Trained:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Trained":
-        """Read it back."""
-        found = dict(trial.user_attrs[RESULT])
+        """Read it back.
+
+        Raises:
+            ModelFileError: it is no result of ours.
+        """
+        found = check_result(trial, trial.user_attrs.get(RESULT))
+        parse_formats(found["formats"])
         found["points"] = tuple(Point(**point) for point in found["points"])
         found["curve"] = tuple(tuple(row) for row in found["curve"])
         return cls(number=trial.number, params=dict(trial.params), **found)
@@ -84,8 +91,12 @@ def unpack(trial: FrozenTrial) -> dict[str, Tensor]:
         StorageError: there are none, or they are damaged.
     """
     try:
-        return safetensors.torch.load(zlib.decompress(base64.b85decode(trial.system_attrs[WEIGHTS])))
-    except (KeyError, ValueError, zlib.error, SafetensorError) as error:
+        packed = zlib.decompressobj()
+        weights = packed.decompress(base64.b85decode(trial.system_attrs[WEIGHTS]), _LARGEST)
+        if packed.unconsumed_tail:
+            raise ValueError(f"more than {_LARGEST >> 20} MiB")
+        return safetensors.torch.load(weights)
+    except (KeyError, ValueError, TypeError, zlib.error, SafetensorError) as error:
         raise StorageError(f"trial {trial.number} must hold its weights, got {error!r}; start another study") from error
 
 

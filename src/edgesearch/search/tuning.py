@@ -19,6 +19,7 @@ from edgesearch.pipeline.folder import RunFolder
 from edgesearch.search.configurations import Proposal
 from edgesearch.search.ledger import KIND, Ledger, kind
 from edgesearch.search.programs import Point, tuned_point
+from edgesearch.search.rows import damaged
 from edgesearch.search.storage import PROGRAM
 from edgesearch.search.study import Study
 from edgesearch.search.trained import RESULT, WEIGHTS, Trained, curve, pack, unpack
@@ -229,6 +230,8 @@ def tunings(ledger: Ledger) -> list[Tuned]:
 
 def _tuned(trial: FrozenTrial) -> Tuned:
     result = Trained.of(trial)
+    if PROGRAM not in trial.user_attrs:
+        raise damaged(f"trial {trial.number} of the fine-tunings", f"{PROGRAM} is missing")
     source, _, _, epochs, rate = trial.user_attrs[PROGRAM].split()
     return Tuned(int(source), trial.number, result.points[0], result, FinetuneConfig(int(epochs), float(rate)))
 
