@@ -84,7 +84,7 @@ def environment(install: bool) -> Path:
             )
         return Path(named)
     folder = cache_dir() / PACKAGE.replace("==", "-")
-    if not folder.is_dir():
+    if not (folder / "bin" / "python").is_file():
         if not install:
             raise ConfigError(
                 f"task=secure needs an environment with {PACKAGE}, got none in {folder}; set secure.install=true, or "
@@ -229,6 +229,7 @@ def _install(folder: Path) -> None:
             if done.returncode:
                 reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
                 raise ToolError(f"the environment of {PACKAGE} could not be made ({reason}); set {VARIABLE} instead")
+        shutil.rmtree(folder, ignore_errors=True)  # (a damaged one)
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
