@@ -12,11 +12,14 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 
+from edgesearch.cells.classifier import build_classifier
+from edgesearch.cells.spec import model_spec
 from edgesearch.errors import EdgesearchError, StorageError
 from edgesearch.search.report import report
 from edgesearch.search.storage import dead, owner
-from edgesearch.search.trained import WEIGHTS, unpack
+from edgesearch.search.trained import WEIGHTS, pack, unpack, weights_of
 from tests.conftest import composed
 
 OLD = Path(__file__).parents[1] / "fixtures" / "v0_1" / "outputs" / "search"
@@ -130,3 +133,17 @@ def test_the_weights_of_a_stranger_are_not_unpacked_without_end() -> None:
 @pytest.mark.parametrize("name", ["", "x", "|", "a|b|c", "|||", f"{owner().rsplit('|', 2)[0]}|x|1"])
 def test_an_owner_that_is_none_is_on_another_machine(name: str) -> None:
     assert dead(name) is None
+
+
+def test_weights_of_another_model_are_named() -> None:
+    spec = model_spec(composed().cell, composed().schedule, steps=8, input_size=8, classes=10)
+    weights = build_classifier(spec, "eager").state_dict()
+    for changed, words in (
+        (weights | {"FC": torch.zeros(3, 4)}, r"got FC of \(3, 4\) for \("),
+        (weights | {"x": torch.zeros(2)}, r"got x of \(2,\) for \(\)"),
+        ({}, r"got .* of \(\) for"),
+    ):
+        with pytest.raises(StorageError, match=words):
+            weights_of(optuna.create_trial(value=1.0, system_attrs={WEIGHTS: pack(changed)}), spec)
+    found = weights_of(optuna.create_trial(value=1.0, system_attrs={WEIGHTS: pack(weights)}), spec)
+    assert found.keys() == weights.keys()

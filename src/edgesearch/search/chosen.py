@@ -22,7 +22,7 @@ from edgesearch.report.study import front
 from edgesearch.search.configurations import Proposal
 from edgesearch.search.programs import Point, chosen
 from edgesearch.search.study import Study
-from edgesearch.search.trained import Trained, parse_formats, unpack
+from edgesearch.search.trained import Trained, parse_formats, weights_of
 from edgesearch.search.tuning import Tuned, Tuning, at_widths, tuned_proposal
 from edgesearch.training.callbacks import Row
 from edgesearch.training.fit import Fitted
@@ -89,12 +89,14 @@ def _tested(study: Study, tuning: Tuning, program: Program, folder: Path) -> Rec
     ledger, number = (study.ledger, program.trained.number)
     if program.tuned is not None:
         ledger, number = tuning.ledger, program.tuned.number
-    weights = unpack(next(t for t in ledger.trials(TrialState.COMPLETE) if t.number == number))
+    proposal = _proposal(study, program)
+    trial = next(t for t in ledger.trials(TrialState.COMPLETE) if t.number == number)
+    weights = weights_of(trial, proposal.spec)
     run = RunFolder(folder / "programs" / _name(program, weights))
     record = run.finished()
     if record is None:
         with run.locked():
-            record = _measured(study, program, weights, run)
+            record = _measured(study, program, proposal, weights, run)
     return record
 
 
@@ -105,8 +107,7 @@ def _name(program: Program, weights: dict[str, Tensor]) -> str:
     return f"{program.trained.number}-{point.weight_bits}x{point.activation_bits}{tuned}-{digest}"
 
 
-def _measured(study: Study, program: Program, weights: dict[str, Tensor], run: RunFolder) -> Record:
-    proposal = _proposal(study, program)
+def _measured(study: Study, program: Program, proposal: Proposal, weights: dict[str, Tensor], run: RunFolder) -> Record:
     source = program.source
     history: list[Row] = [
         {"epoch": epoch, "phase": phase, f"val_{proposal.config.train.metric}": score, "train_loss": loss}

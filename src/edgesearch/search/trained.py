@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from safetensors import SafetensorError
 from torch import Tensor
 
+from edgesearch.cells.classifier import AnySpec, build_classifier
 from edgesearch.errors import StorageError
 from edgesearch.numerics.format import Format
 from edgesearch.search.programs import Point
@@ -98,6 +99,24 @@ def unpack(trial: FrozenTrial) -> dict[str, Tensor]:
         return safetensors.torch.load(weights)
     except (KeyError, ValueError, TypeError, zlib.error, SafetensorError) as error:
         raise StorageError(f"trial {trial.number} must hold its weights, got {error!r}; start another study") from error
+
+
+def weights_of(trial: FrozenTrial, spec: AnySpec) -> dict[str, Tensor]:
+    """Return the weights that a trial left for a model.
+
+    Raises:
+        StorageError: there are none, or they are another model's.
+    """
+    weights = unpack(trial)
+    wanted = {name: value.shape for name, value in build_classifier(spec, "eager").state_dict().items()}
+    found = {name: value.shape for name, value in weights.items()}
+    if found != wanted:
+        name = min(name for name in found | wanted if found.get(name) != wanted.get(name))
+        raise StorageError(
+            f"trial {trial.number} must hold its model's weights, got {name} of {tuple(found.get(name, ()))} for "
+            f"{tuple(wanted.get(name, ()))}; start another study"
+        )
+    return weights
 
 
 def parse_formats(texts: dict[str, str]) -> dict[str, Format]:

@@ -22,7 +22,7 @@ from edgesearch.search.programs import Point, tuned_point
 from edgesearch.search.rows import damaged
 from edgesearch.search.storage import PROGRAM
 from edgesearch.search.study import Study
-from edgesearch.search.trained import RESULT, WEIGHTS, Trained, curve, pack, unpack
+from edgesearch.search.trained import RESULT, WEIGHTS, Trained, curve, pack, weights_of
 from edgesearch.search.trial import Limit, Listener
 from edgesearch.training.fit import Fitted, fit
 
@@ -173,6 +173,7 @@ class Tuning:
         started = time.monotonic()
         source = next(t for t in self._study.ledger.trials() if t.number == candidate.trained.number)
         proposal = tuned_proposal(self._study, candidate.trained, candidate.point, self._study.config.finetune)
+        start = weights_of(source, proposal.spec)
         run = RunFolder(folder / "trials" / f"{candidate.trained.identity}-{self._key(candidate).replace(' ', '-')}")
 
         def on_epoch(row: dict[str, float | int | str]) -> None:
@@ -182,7 +183,7 @@ class Tuning:
         checkpoint = run.checkpoints / "last.ckpt"
         with run.locked():
             try:
-                fitted = fit(proposal.config, proposal.dataset, proposal.spec, checkpoint, on_epoch, unpack(source))
+                fitted = fit(proposal.config, proposal.dataset, proposal.spec, checkpoint, on_epoch, start)
             except TrainingError:
                 self.ledger.drop(trial.number, "failed")
                 return
