@@ -5,7 +5,9 @@ every unit of every operation at every step of every window, or the first differ
 """
 
 import ctypes
+import errno
 import functools
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -138,8 +140,20 @@ def _obstacle(variant: Variant) -> str | None:
             except OSError as error:
                 return str(error)
             if done.returncode:
+                _check_room(done.stderr, folder)
                 return _first_error(done.stderr) or f"exit code {done.returncode}"
     return None
+
+
+def _check_room(said: str, folder: Path) -> None:
+    """Tell a full disk from a compiler that cannot.
+
+    Raises:
+        OSError: a compiler says that the disk of `folder` is full.
+    """
+    reason = os.strerror(errno.ENOSPC)
+    if reason in said:
+        raise OSError(errno.ENOSPC, reason, str(folder))
 
 
 class Compiled:
@@ -162,6 +176,7 @@ class Compiled:
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
+            _check_room(done.stderr, folder)
             kind_of_error = DifferenceError if "model.c:" in done.stderr else ToolError
             raise kind_of_error(f"{variant.name} must compile the exported C, got: {_first_error(done.stderr)}")
 
