@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -293,3 +294,27 @@ def test_a_password_is_no_template(tmp_path: Path, password: str) -> None:
     assert isinstance(storage, RDBStorage)
     assert (tmp_path / f"{password}.db").exists()
     assert storage.url == url
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_a_worker_that_starts_in_an_outage_waits_and_a_first_start_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: bool
+) -> None:
+    clock, opened = Clock(), PatientStorage.__init__
+
+    def away(self: PatientStorage, *given: Any, **named: Any) -> None:
+        if clock.now < 1120:
+            raise AWAY
+        opened(self, *given, **named)
+
+    monkeypatch.setattr(PatientStorage, "__init__", away)
+    monkeypatch.setattr(storages, "is_worker", lambda: worker)
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(time, "sleep", clock.pause)
+    url = f"sqlite:///{tmp_path}/study.db"
+    if worker:
+        assert isinstance(storages.open_storage(url, 20), PatientStorage)
+    else:
+        with pytest.raises(StorageError, match="server closed the connection"):
+            storages.open_storage(url, 20)
+        assert clock.now < 1020

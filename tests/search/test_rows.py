@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import json
 import re
 import shutil
 import sqlite3
@@ -13,14 +14,23 @@ from typing import Any
 import optuna
 import pytest
 import torch
+from optuna.storages._rdb import models
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._base import BaseJournalSnapshot
+from sqlalchemy import LargeBinary, PickleType
 
 from edgesearch.cells.classifier import build_classifier
 from edgesearch.cells.spec import model_spec
-from edgesearch.errors import EdgesearchError, StorageError
+from edgesearch.config import identity
+from edgesearch.config.identity import flat
+from edgesearch.errors import EdgesearchError, ModelFileError, StorageError
 from edgesearch.search.report import report
-from edgesearch.search.storage import dead, owner
+from edgesearch.search.space import Space
+from edgesearch.search.storage import dead, open_storage, owner
+from edgesearch.search.study import definition
 from edgesearch.search.trained import WEIGHTS, pack, unpack, weights_of
 from tests.conftest import composed
+from tests.search.helpers import base
 
 OLD = Path(__file__).parents[1] / "fixtures" / "v0_1" / "outputs" / "search"
 NAME = "digits-fastgrnn-none"
@@ -147,3 +157,27 @@ def test_weights_of_another_model_are_named() -> None:
             weights_of(optuna.create_trial(value=1.0, system_attrs={WEIGHTS: pack(changed)}), spec)
     found = weights_of(optuna.create_trial(value=1.0, system_attrs={WEIGHTS: pack(weights)}), spec)
     assert found.keys() == weights.keys()
+
+
+@pytest.mark.parametrize(
+    "line", ["none", "{}", "[1]", '{"op_code": 99}', '{"op_code": 0, "worker_id": 3}', '{"op_code": 4}', "[" * 99_999]
+)
+def test_a_journal_that_is_none_is_one_line(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "study.log"
+    open_storage(f"journal:{path}", 20)
+    path.write_text(f"{line}\n{{}}\n")
+    with pytest.raises(ModelFileError, match="must hold what edgesearch wrote"):
+        open_storage(f"journal:{path}", 20)
+
+
+def test_nothing_of_a_storage_is_unpickled() -> None:
+    assert not issubclass(JournalFileBackend, BaseJournalSnapshot)  # (Optuna's snapshots are pickles)
+    tables = models.BaseModel.metadata.tables.values()
+    assert not [c for table in tables for c in table.columns if isinstance(c.type, LargeBinary | PickleType)]
+
+
+def test_a_study_does_not_remember_where_it_is_kept(tmp_path: Path) -> None:
+    config = base(tmp_path, "search.storage='postgresql://me:s3cret@host/db'")
+    begun = definition(config, Space.parse(config.search.space), None)
+    assert "host" not in json.dumps(begun)
+    assert "s3cret" not in json.dumps([identity(config), flat(config)])

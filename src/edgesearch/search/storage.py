@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import random
 import re
@@ -24,8 +25,9 @@ from sqlalchemy.exc import ArgumentError
 from edgesearch.config import Config
 from edgesearch.config.passwords import shown, without_passwords
 from edgesearch.errors import ConfigError, ModelFileError, StorageError
-from edgesearch.search.outage import FAILURES, Outage, PatientStorage, reason
-from edgesearch.search.rows import damaged
+from edgesearch.search.outage import FAILURES, OUTAGE_SECONDS, Outage, PatientStorage, is_outage, reason
+from edgesearch.search.rows import damaged, read
+from edgesearch.search.workers import is_worker
 
 OWNER = "owner"
 PROGRAM = "program"  # that a trial of fine-tuning is about
@@ -74,7 +76,7 @@ def open_storage(url: str, heartbeat_seconds: int) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         if url.startswith("journal:"):
-            return JournalStorage(JournalFileBackend(url.removeprefix("journal:")))
+            return _Journal(url)
         return _relational(url, heartbeat_seconds)
     except (ArgumentError, ImportError, ValueError, OSError) as error:
         reason = type(error).__name__ if not isinstance(error, OSError) else error.strerror
@@ -84,10 +86,22 @@ def open_storage(url: str, heartbeat_seconds: int) -> BaseStorage:
         ) from error
 
 
+class _Journal(JournalStorage):
+    """A journal in a file, which is JSON: it is replayed without trust."""
+
+    def __init__(self, url: str) -> None:
+        self._place = shown(url)
+        super().__init__(JournalFileBackend(url.removeprefix("journal:")))
+
+    def _sync_with_backend(self) -> None:
+        read(super()._sync_with_backend, self._place)
+
+
 def _relational(url: str, heartbeat_seconds: int) -> RDBStorage:
     options = _options(make_url(url))
     outage = Outage(shown(url))
-    for attempt in range(_FIRST_STARTS):
+    until = time.monotonic() + (OUTAGE_SECONDS if is_worker() else 0)  # (its search has found the storage in order)
+    for attempt in itertools.count(1):
         try:
             storage = PatientStorage(
                 url,
@@ -104,9 +118,9 @@ def _relational(url: str, heartbeat_seconds: int) -> RDBStorage:
         except FAILURES as error:
             if isinstance(error, ArgumentError):
                 raise
-            if attempt + 1 == _FIRST_STARTS:
+            if attempt >= _FIRST_STARTS and (time.monotonic() >= until or not is_outage(error)):
                 raise _unreachable(url, error) from error
-            time.sleep(0.1 * (1 + attempt) * (1 + random.random()))  # noqa: S311  (no secret)
+            time.sleep(0.1 * attempt * (1 + random.random()))  # noqa: S311  (no secret)
         except (ArgumentError, ImportError, ValueError, OSError):
             raise
         except Exception as error:  # (Optuna and Alembic have many for tables that are not of their version)
