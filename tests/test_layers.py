@@ -13,6 +13,8 @@ PACKAGE = Path(edgesearch.__file__).parent
 LAYERS = {
     "errors": 0,
     "untrusted": 0,
+    "atomic": 0,
+    "plain": 0,
     "config": 0,
     "numerics": 1,
     "cells": 2,
@@ -32,11 +34,13 @@ ALLOWED = {
     "errors": set(),
     "untrusted": set(),
     "config": {"errors"},
-    "numerics": {"errors", "untrusted", "config"},
-    "cells": {"errors", "untrusted", "config", "numerics"},
-    "data": {"errors", "untrusted", "config"},
-    "export": {"errors", "untrusted", "config", "numerics", "cells"},
-    "report": {"errors", "untrusted", "config"},
+    "atomic": {"config"},
+    "plain": {"config"},
+    "numerics": {"errors", "untrusted", "config", "atomic"},
+    "cells": {"errors", "untrusted", "config", "numerics", "atomic"},
+    "data": {"errors", "untrusted", "config", "atomic"},
+    "export": {"errors", "untrusted", "config", "numerics", "cells", "atomic"},
+    "report": {"errors", "untrusted", "config", "atomic", "plain"},
 }
 OWNERS = {
     "pytorch_lightning": {"training"},

@@ -161,3 +161,39 @@ def test_a_program_and_ranges_are_read(there: Path) -> None:
     model.load_state_dict(torch.load("quantizer/weights.pt", weights_only=True))
     quantizer = edgesearch.Quantizer(model, bits=8, mode="test", load="quantizer")
     assert np.array_equal(quantizer.program.run(x).logits, expected)
+
+
+DAMAGED = (
+    "{", "[]", "null", '"finished"', '{"status": "finished"}', '{"status": ["finished"]}', "[" * 100_000,
+    '{"status": NaN}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["show", "test", "export", "finetune", "quantize", "prune", "profile", "secure"])
+def test_every_task_refuses_a_record_that_is_none(there: Path, monkeypatch: Patch, capsys: Capture, task: str) -> None:
+    path = there / RUNS[0]
+    whole = json.loads((path / "record.json").read_text())
+    texts = [*DAMAGED, json.dumps(whole | {"test_accuracy": 3}), json.dumps(whole | {"data": {}})]
+    for text in texts if task == "show" else texts[-2:]:
+        (path / "record.json").write_text(text)
+        code, _, err = run(monkeypatch, capsys, f"task={task}", f"run={path}", "progress=false")
+        assert code == 2
+        assert "record.json is not" in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("task=report", "study=tiny"), ("task=export", "study=tiny"), ("task=export", "study=tiny", "pick=500")],
+)
+def test_a_summary_of_a_search_that_is_none_is_refused(
+    there: Path, monkeypatch: Patch, capsys: Capture, arguments: tuple[str, ...]
+) -> None:
+    path = there / "outputs" / "search" / "tiny" / "study.json"
+    whole = json.loads(path.read_text())
+    for text in (*DAMAGED, json.dumps(whole | {"front": [{}]}), json.dumps(whole | {"best": whole["front"]})):
+        path.write_text(text)
+        code, _, err = run(monkeypatch, capsys, *arguments)
+        assert code == 2
+        assert "study.json is not" in err
+        assert err.count("\n") == 1

@@ -4,11 +4,14 @@ import contextlib
 import io
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn, TextIO
 
 import hydra
@@ -18,8 +21,10 @@ from omegaconf import DictConfig
 from edgesearch.command.arguments import by_key, is_sweep, prepared, where_configs_are
 from edgesearch.command.mistakes import message_of
 from edgesearch.config import Config, typed_config
+from edgesearch.config.passwords import storages_of, without_passwords
 from edgesearch.config.taken import unread
 from edgesearch.errors import EdgesearchError, EdgesearchWarning
+from edgesearch.plain import one_line, printable
 
 _PACKAGE = Path(__file__).parent
 _INSTALLED = _PACKAGE / "conf"
@@ -79,7 +84,7 @@ def _run(config: Config, overrides: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command; errors made on purpose become one line on standard error and an exit code."""
-    warnings.showwarning = _show_warning
+    _prepare_output()
     _sweep.begin()
     if "--version" in sys.argv:
         print(f"edgesearch {version('edgesearch')}")
@@ -111,6 +116,12 @@ def main() -> None:
         _end(*_failed_points())
     if is_sweep(sys.argv[1:]) and not _sweep.ran:
         _end("a sweep must have points, got none; see the values that its choices stand for", 2)
+
+
+def _prepare_output() -> None:
+    warnings.showwarning, sys.excepthook = _show_warning, _show_crash
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without a name's letters shows them as escapes
 
 
 @contextlib.contextmanager
@@ -149,16 +160,15 @@ def _end(message: str, code: int) -> NoReturn:
 
 
 def _say(message: str) -> None:
-    print(f"edgesearch: {' '.join(message.split())}", file=sys.stderr)
+    print(f"edgesearch: {one_line(message, storages_of(sys.argv))}", file=sys.stderr)
 
 
 def _compare() -> None:
     """Print one line a sweep point, for points run in this process."""
-    from rich.console import Console
-
+    from edgesearch.report.console import PlainConsole
     from edgesearch.report.tables import comparison
 
-    Console().print(comparison(_sweep.points))
+    PlainConsole().print(comparison(_sweep.points))
 
 
 def _show_warning(
@@ -173,7 +183,16 @@ def _show_warning(
     if issubclass(category, EdgesearchWarning):
         _say(f"warning: {message}")
     else:
-        print(warnings.formatwarning(message, category, filename, lineno), file=sys.stderr, end="")
+        _print_foreign(warnings.formatwarning(message, category, filename, lineno))
+
+
+def _show_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what nobody expected as Python would, without the passwords of the command."""
+    _print_foreign("".join(traceback.format_exception(kind, error, trace)))
+
+
+def _print_foreign(text: str) -> None:
+    print(printable(without_passwords(text, storages_of(sys.argv)), keep="\n\t"), file=sys.stderr, end="")
 
 
 if __name__ == "__main__":

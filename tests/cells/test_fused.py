@@ -1,5 +1,7 @@
 """The fused op against the eager cells in float64: every cell, nonlinearity and awkward size."""
 
+import ctypes
+import hashlib
 import os
 import subprocess
 import sys
@@ -208,6 +210,30 @@ class TestBuild:
         assert capsys.readouterr().err == ""
         (tmp_path / "sources" / "tiny.cpp").write_text("int two() { return 2; }\n")
         assert build.built(TINY) != first
+
+    @pytest.mark.parametrize("damage", ["truncated", "empty", "another bit", "without its digest", "another digest"])
+    def test_a_damaged_library_is_built_again_once(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+    ) -> None:
+        path = build.built(TINY)
+        content, beside = path.read_bytes(), path.with_suffix(".sha256")
+        assert capsys.readouterr().err.count("once for this machine") == 1
+        if damage == "truncated":
+            path.write_bytes(content[: len(content) // 2])
+        elif damage == "empty":
+            path.write_bytes(b"")
+        elif damage == "another bit":
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        elif damage == "without its digest":
+            beside.unlink()
+        else:
+            beside.write_bytes(b"\xff")
+        assert build.built(TINY) == path
+        assert capsys.readouterr().err.count("as the one in the cache is damaged") == 1
+        ctypes.CDLL(str(path))
+        assert build.built(TINY) == path
+        assert capsys.readouterr().err == ""
+        assert beside.read_text() == hashlib.sha256(path.read_bytes()).hexdigest()
 
     def test_a_source_that_does_not_compile_leaves_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "sources" / "tiny.cpp").write_text("int one() { return nothing; }\n")

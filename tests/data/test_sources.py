@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgesearch.config.cache import cache_dir
-from edgesearch.data.sources import Source, atomic_file, locate
+from edgesearch.data.sources import Source, locate
 from edgesearch.errors import DataError
 
 CONTENT = b"labelled sequences" * 1000
@@ -106,19 +106,3 @@ def test_a_configured_path_without_the_file_is_not_passed_over(tmp_path: Path) -
     (cache_dir() / "set/file.bin").write_bytes(CONTENT)
     with pytest.raises(DataError, match=r"data.path must hold set/file.bin"):
         locate(Source("set/file.bin", DIGEST), str(tmp_path))
-
-
-def test_an_atomic_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "file"
-
-    def write_and_fail() -> None:
-        with atomic_file(target) as file:
-            file.write(b"half")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_and_fail()
-    assert list(target.parent.iterdir()) == []
-    with atomic_file(target) as file:
-        file.write(b"whole")
-    assert [path.name for path in target.parent.iterdir()] == ["file"]

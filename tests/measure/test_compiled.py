@@ -13,11 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgesearch.atomic import told
 from edgesearch.compress.quantizer import Quantizer
 from edgesearch.config.schema import NONLINEARITIES
 from edgesearch.errors import DifferenceError
 from edgesearch.export.c import files
-from edgesearch.measure.compiled import compare, variants
+from edgesearch.measure.compiled import Variant, _obstacle, compare, variants
 from edgesearch.numerics.approximation import approximate
 from edgesearch.numerics.format import Format, Ints
 from edgesearch.numerics.interpreter import run
@@ -244,3 +245,12 @@ def test_the_model_has_only_integers_and_no_division(name: str, tmp_path: Path) 
         code = re.sub(r"/\*.*?\*/|^#include.*?$", "", text, flags=re.DOTALL | re.MULTILINE)
         assert re.findall(r"\b(?:float|double|malloc|calloc|alloca)\b|[/%]|\d\.\d", code) == []
         assert "//" not in text
+
+
+def test_a_compiler_without_room_is_no_missing_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "cc"
+    script.write_text("#!/bin/sh\necho 'cc: error: /tmp/x.o: No space left on device' >&2\nexit 1\n")
+    script.chmod(0o755)
+    with pytest.raises(OSError, match="No space left") as caught:
+        _obstacle.__wrapped__(Variant(str(script), ("-O2",)))
+    assert "set TMPDIR" in told(caught.value)

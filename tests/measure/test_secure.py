@@ -124,7 +124,11 @@ def test_an_environment_has_to_be_there(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv(VARIABLE)
     with pytest.raises(ConfigError, match=r"got none in .*; set secure.install=true"):
         environment(False)
-    (cache_dir() / "spu-0.9.5").mkdir(parents=True)
+    (cache_dir() / "spu-0.9.5").mkdir(parents=True)  # (what is left of a damaged one)
+    with pytest.raises(ConfigError, match=r"got none in .*; set secure.install=true"):
+        environment(False)
+    (cache_dir() / "spu-0.9.5" / "bin").mkdir()
+    (cache_dir() / "spu-0.9.5" / "bin" / "python").touch()
     assert environment(False) == cache_dir() / "spu-0.9.5" / "bin" / "python"
 
 

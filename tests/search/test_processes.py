@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from edgesearch.search.ledger import kind
 from edgesearch.search.storage import RETRIED
-from tests.search.helpers import command, run, study, summary
+from tests.search.helpers import command, run, summary
 
 NAME = "digits-fastgrnn-none"
 
@@ -35,10 +35,10 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     )
 
 
-def trials(url: str) -> list[FrozenTrial]:
+def trials(url: str, name: str = NAME) -> list[FrozenTrial]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        return optuna.load_study(study_name=NAME, storage=url).get_trials(deepcopy=False)
+        return optuna.load_study(study_name=name, storage=url).get_trials(deepcopy=False)
     except Exception:  # noqa: BLE001  (before the first process has made the tables)
         return []
 
@@ -47,9 +47,9 @@ def local(folder: Path) -> str:
     return f"sqlite:///{folder / 'search' / NAME / 'study.db'}"
 
 
-def wait_for(url: str, finished: int, process: subprocess.Popen[str]) -> None:
+def wait_for(url: str, finished: int, process: subprocess.Popen[str], name: str = NAME) -> None:
     until = time.monotonic() + 120
-    while sum(kind(t) == "trained" for t in trials(url)) < finished:
+    while sum(kind(t) == "trained" for t in trials(url, name)) < finished:
         if process.poll() is not None:
             return
         assert time.monotonic() < until, "the search makes no headway"
@@ -60,9 +60,9 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
-def check_finished(url: str, count: int) -> None:
+def check_finished(url: str, count: int, name: str = NAME) -> None:
     """Exactly `count` trainings, each another one, none under way, and what was lost was tried again at most once."""
-    found = trials(url)
+    found = trials(url, name)
     done = [t for t in found if kind(t) == "trained"]
     assert len(done) == count
     assert max(Counter(t.user_attrs["identity"] for t in done).values()) == 1
@@ -140,9 +140,38 @@ def test_workers_stop_when_their_parent_is_killed(tmp_path: Path) -> None:
     assert not Path(f"/proc/{worker}").exists()
 
 
+class Server:
+    """A PostgreSQL server that is stopped and started."""
+
+    def __init__(self, binaries: Path, folder: Path, user: str | None) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+        self._ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
+        self._command = [
+            str(binaries / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder), "-h",
+            "127.0.0.1",
+        ]  # fmt: skip
+        self._folder, self._user = folder, user
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command, user=self._user, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until = time.monotonic() + 60
+        while subprocess.run(self._ready, capture_output=True).returncode and time.monotonic() < until:
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait()
+
+
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    """A PostgreSQL server of its own, run by an ordinary user; gives the URL of an empty database."""
+def server() -> Iterator[Server]:
+    """A PostgreSQL server of its own, run by an ordinary user, with an empty database."""
     pytest.importorskip("psycopg", reason="needs psycopg: pip install 'edgesearch[postgresql]'")
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
@@ -154,27 +183,42 @@ def postgresql() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="postgresql"))
     if user is not None:
         shutil.chown(folder, user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     subprocess.run(
         [str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "tester", "--auth=trust", "--no-sync"],
         user=user, check=True, capture_output=True, cwd=folder,
     )  # fmt: skip
-    server = subprocess.Popen(
-        [str(binaries / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder), "-h", "127.0.0.1"],
-        user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    running = Server(binaries, folder, user)
     try:
-        ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
-        until = time.monotonic() + 60
-        while subprocess.run(ready, capture_output=True).returncode and time.monotonic() < until:
-            time.sleep(0.1)
-        yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+        yield running
     finally:
-        server.send_signal(signal.SIGINT)
-        server.wait()
+        running.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def postgresql(server: Server) -> str:
+    return server.url
+
+
+@pytest.mark.slow
+@pytest.mark.postgresql
+def test_a_search_rides_out_a_server_that_is_stopped(tmp_path: Path, server: Server) -> None:
+    options = (
+        "search.n_trials=8", "train.epochs=25", "search.pruner=none", f"search.storage={server.url}",
+        "search.heartbeat_seconds=1", "search.study=outage", "search.workers=2",
+    )  # fmt: skip
+    process = start(tmp_path, *options)
+    wait_for(server.url, 2, process, "outage")
+    server.stop()
+    time.sleep(6)  # twice what a heartbeat is given
+    server.start()
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert errors.count("does not answer") == 1
+    assert errors.count("answers again after") == 1
+    assert "Traceback" not in errors
+    check_finished(server.url, 8, "outage")
+    assert not [t for t in trials(server.url, "outage") if t.system_attrs.get(RETRIED)]
 
 
 @pytest.mark.slow
@@ -196,20 +240,3 @@ def test_four_processes_on_an_empty_postgresql_of_which_two_are_killed(tmp_path:
     check_finished(postgresql, 12)
     best = [summary(tmp_path / str(k))["best"] for k in (2, 3)]
     assert best[0]["program_sha256"] == best[1]["program_sha256"]
-
-
-def test_a_server_that_goes_away_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgesearch.errors import StorageError
-    from edgesearch.search import storage
-    from tests.search.test_study import finish
-
-    found = study(tmp_path)
-    finish(found)
-
-    def away() -> None:
-        raise optuna.exceptions.StorageInternalError("no answer")
-
-    monkeypatch.setattr(storage, "_OUTAGE_SECONDS", 0.3)
-    with pytest.raises(StorageError, match="what was finished is kept"), storage.storage_errors("sqlite:///x"):
-        storage.persist(away)
-    assert study(tmp_path).counts().trained == 1

@@ -1,7 +1,9 @@
 """The commands: a search, its report in a browser, its export, its Weights & Biases runs, its messages."""
 
+import errno
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from edgesearch.errors import StorageError
+from edgesearch.search.storage import open_storage
 from tests.report.wandb_file import read_offline
 from tests.search.helpers import run, summary
 
@@ -212,3 +216,33 @@ def test_the_dashboard_is_code(ended: Path) -> None:
     assert "hidden_size" in text
     assert NAME in text
     assert "Parallel" in text
+
+
+def test_outputs_that_cannot_be_written_are_named_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.test_main import run
+
+    def read_only(path: Path, content: bytes) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", read_only)
+    code, _, err = run(monkeypatch, capsys, "task=search", "search.workers=2", f"outputs_dir={tmp_path}")
+    assert code == 1
+    folder = tmp_path / "search" / "digits-fastgrnn-none"
+    assert f"{folder} must be a place that can be written and read, got: Read-only file system" in err
+    assert "set outputs_dir=FOLDER" in err
+    assert err.count("\n") == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_a_storage_that_cannot_be_written_is_not_told_to_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    with pytest.raises(StorageError, match="must be a file that can be written, got: attempt to write") as caught:
+        open_storage(f"sqlite:///{tmp_path}/study.db", 20)
+    assert "delete" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import math
 import signal
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -288,20 +289,25 @@ def test_a_keyboard_interrupt_stays_one(tmp_path: Path) -> None:
 def test_a_checkpoint_that_cannot_be_written_keeps_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pytorch_lightning as pl
+    plain, calls = Path.write_bytes, []
 
-    saved = pl.Trainer.save_checkpoint
-    calls = []
-
-    def failing(self: Any, path: Any, *args: Any, **options: Any) -> None:
+    def failing(path: Path, content: bytes) -> int:
         calls.append(path)
         if len(calls) == 3:
-            Path(path).write_bytes(b"half")
+            plain(path, content[:100])
             raise OSError(28, "No space left on device")
-        saved(self, path, *args, **options)
+        return plain(path, content)
 
-    monkeypatch.setattr(pl.Trainer, "save_checkpoint", failing)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(Path, "write_bytes", failing)
+    with pytest.raises(OSError, match="No space left") as caught:
         trained(tmp_path)
+    assert caught.value.filename == str(tmp_path / "last.ckpt")
     monkeypatch.undo()
     assert trained(tmp_path).resumed_at == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_checkpoint_needs_no_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    trained(tmp_path / "run", "train.epochs=1", "schedule=dense", "schedule.sparsity=0")
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["epoch"] == 0

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from edgesearch.atomic import write_text
 from edgesearch.config.cache import cache_dir
 from edgesearch.errors import EdgesearchError
 
@@ -64,26 +65,40 @@ def sources() -> Path:
 def built(library: Library) -> Path:
     """Return the path of a built library, building it if it is not in the cache.
 
-    Processes that start at once wait for one build. A build that fails leaves nothing.
+    Processes that start at once wait for one build. A build that fails leaves nothing; what is damaged is built again.
 
     Raises:
         BuildError: no C++ compiler, or no nvcc for CUDA kernels, or it failed.
     """
     compiler = (*_nvcc(), *_architectures()) if library.cuda else (_cxx(),)
     path = cache_dir() / "ops" / f"{library.name}-{_digest(compiler, library)}.so"
-    if path.is_file():
+    if _whole(path):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.is_file():
-            print(
-                f"edgesearch: building the native op ({library.name}), once for this machine ...",
-                file=sys.stderr,
-                flush=True,
-            )
+        if not _whole(path):
+            why = "once for this machine" if not path.exists() else "as the one in the cache is damaged"
+            print(f"edgesearch: building the native op ({library.name}), {why} ...", file=sys.stderr, flush=True)
             _build(compiler, library, path)
+            write_text(_sum_of(path), _content(path))
     return path
+
+
+def _whole(path: Path) -> bool:
+    """Tell whether a library is as it was built: its digest lies beside it."""
+    try:
+        return _sum_of(path).read_text(encoding="ascii") == _content(path)
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _sum_of(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _cxx() -> str:

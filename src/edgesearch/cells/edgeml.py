@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgesearch.atomic import atomic_file
 from edgesearch.cells.cell import RNNCell
 from edgesearch.cells.classifier import Classifier
 from edgesearch.cells.nonlinear import Function
@@ -227,10 +228,8 @@ def _float_files(model: Classifier) -> dict[str, Array]:
 
 
 def _write(path: Path, name: str, array: Any) -> None:
-    partial = path / f".{name}.partial"
-    with partial.open("wb") as file:
+    with atomic_file(path / f"{name}.npy") as file:
         np.save(file, array, allow_pickle=False)
-    partial.replace(path / f"{name}.npy")
 
 
 def _matrix(path: Path, kind: CellKind, name: str) -> dict[str, Array]:

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from edgesearch.config.passwords import storages_of
 from edgesearch.errors import ConfigError
 from edgesearch.search.sweeps import sweep_length
 
@@ -39,7 +40,7 @@ def prepared(arguments: Sequence[str]) -> list[str]:
                 raise ConfigError(f"{name} goes with --cfg, got it alone; add --cfg job")
     if flags.multirun or any(override.startswith("hydra.mode=") for override in flags.overrides):
         _check_sweep(flags.overrides)
-        if any("search.storage=" in override for override in flags.overrides):
+        if storages_of(flags.overrides):
             raise ConfigError(
                 "a storage is given to one search at a time, as Hydra writes down what -m was given; leave -m out"
             )

@@ -11,6 +11,7 @@ import hydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
+from edgesearch.atomic import told
 from edgesearch.config.load import unknown_key
 from edgesearch.errors import EdgesearchError
 
@@ -37,11 +38,7 @@ def message_of(error: BaseException, arguments: Sequence[str], conf: Path) -> tu
     if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_parsers(error):
         return _hydra_message(error, arguments), 2
     if isinstance(error, OSError):
-        code = 2 if error.errno in _PLACES else 1
-        return (
-            f"{error.filename or 'a file'} cannot be used: {error.strerror}; check the path and the disk's space",
-            code,
-        )
+        return told(error), 2 if error.errno in _PLACES else 1
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from edgesearch.atomic import write_text
 from edgesearch.compress.calibrate import Ranges, Widths, choose_formats
 from edgesearch.compress.graph import Graph
 from edgesearch.compress.program import compile_program
@@ -54,9 +55,7 @@ class Lowered:
 
     def save(self, path: Path) -> None:
         """Write quantization.yaml."""
-        partial = path.with_suffix(".partial")
-        partial.write_text(self.to_yaml(), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, self.to_yaml())
 
 
 def lower_widths(

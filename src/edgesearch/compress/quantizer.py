@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from edgesearch.atomic import write_text
 from edgesearch.cells.classifier import Classifier
 from edgesearch.cells.foreign import as_classifier, evaluating
 from edgesearch.compress.build import build_graph
@@ -242,9 +242,7 @@ class Quantizer:
             "frames": None if self.ranges.frames is None else self.ranges.frames.to_json(),
         }
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{_FILE}.{os.getpid()}.partial"
-        partial.write_text(json.dumps(found), encoding="utf-8")
-        partial.replace(folder / _FILE)
+        write_text(folder / _FILE, json.dumps(found))
         if self._lowered is not None:
             self._lowered.save(folder / "quantization.yaml")
 

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
+from edgesearch.atomic import atomic_file
 from edgesearch.config import FeatureConfig
 from edgesearch.config.cache import cache_dir
 from edgesearch.data.arrays import Array, load_npz
 from edgesearch.data.dataset import Floats
-from edgesearch.data.sources import atomic_file
 from edgesearch.errors import ConfigError, DataError
 
 FLOOR = 1e-6

@@ -1,19 +1,17 @@
 """Finding a data file: configured path, EDGESEARCH_DATA, the user's cache, then the public URL."""
 
-import contextlib
 import hashlib
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
+from edgesearch.atomic import atomic_file
 from edgesearch.config.cache import cache_dir
 from edgesearch.errors import DataError
 
@@ -108,22 +106,6 @@ def _fetch(source: Source) -> Path:
     except OSError as error:
         raise DataError(f"{source.path} was not found and could not be fetched ({error}); {_remedy(source)}") from error
     return target
-
-
-@contextlib.contextmanager
-def atomic_file(target: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `target` that takes its name when the block ends well and vanishes otherwise."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def reading(path: Path) -> Callable[[BaseException], DataError]:

@@ -3,12 +3,11 @@
 import hashlib
 import json
 import re
-import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgesearch.atomic import atomic_folder
 from edgesearch.errors import ConfigError, EdgesearchWarning
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.untrusted import DamagedError, read_json
@@ -40,22 +39,15 @@ def write_folder(folder: Path, made: Mapping[str, str | bytes], left_behind: fro
                 f"an export needs a new folder, or one with nothing but an earlier export, got {folder} with "
                 f"{foreign}; give another folder"
             )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        partial.chmod(0o755)
-        contents = {name: text.encode() if isinstance(text, str) else text for name, text in made.items()}
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-        contents[MANIFEST] = (json.dumps(digests, indent=1) + "\n").encode()
+    contents = {name: text.encode() if isinstance(text, str) else text for name, text in made.items()}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    contents[MANIFEST] = (json.dumps(digests, indent=1) + "\n").encode()
+    if folder.exists() and _is_earlier(folder):
+        _move_aside(folder)
+    with atomic_folder(folder) as partial:
         for name, content in contents.items():
             (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_bytes(content)
-        if folder.exists() and _is_earlier(folder):
-            _move_aside(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _foreign(folder: Path, left_behind: frozenset[str]) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgesearch.atomic import write_bytes
 from edgesearch.cells.cell import RNNCell
 from edgesearch.cells.classifier import AnyClassifier, Classifier
 from edgesearch.cells.conv import ConvClassifier
@@ -45,9 +46,7 @@ def export_onnx(model: AnyClassifier, path: Path, scaling: Scaling | None = None
     made = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
     onnx.checker.check_model(made, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(made.SerializeToString())
-    partial.replace(path)
+    write_bytes(path, made.SerializeToString())
 
 
 class _Nodes:

@@ -5,10 +5,11 @@ every unit of every operation at every step of every window, or the first differ
 """
 
 import ctypes
+import errno
 import functools
+import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgesearch.atomic import scratch_folder
 from edgesearch.errors import DifferenceError, ToolError
 from edgesearch.export.c import files
 from edgesearch.export.layout import container_bits, layout
@@ -129,8 +131,8 @@ def wanted() -> list[Variant]:
 @functools.cache
 def _obstacle(variant: Variant) -> str | None:
     """Build and run next to nothing; return what stands in the way, or None."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, program = Path(folder) / "probe.c", Path(folder) / "probe"
+    with scratch_folder() as folder:
+        source, program = folder / "probe.c", folder / "probe"
         source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
         for command in ([variant.compiler, *variant.flags, str(source), "-o", str(program)], [str(program)]):
             try:
@@ -138,8 +140,20 @@ def _obstacle(variant: Variant) -> str | None:
             except OSError as error:
                 return str(error)
             if done.returncode:
+                _check_room(done.stderr, folder)
                 return _first_error(done.stderr) or f"exit code {done.returncode}"
     return None
+
+
+def _check_room(said: str, folder: Path) -> None:
+    """Tell a full disk from a compiler that cannot.
+
+    Raises:
+        OSError: a compiler says that the disk of `folder` is full.
+    """
+    reason = os.strerror(errno.ENOSPC)
+    if reason in said:
+        raise OSError(errno.ENOSPC, reason, str(folder))
 
 
 class Compiled:
@@ -163,6 +177,7 @@ class Compiled:
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
+            _check_room(done.stderr, folder)
             kind_of_error = DifferenceError if "model.c:" in done.stderr else ToolError
             raise kind_of_error(f"{variant.name} must compile the exported C, got: {_first_error(done.stderr)}")
 
@@ -197,8 +212,8 @@ def compare(program: IntegerProgram, x: Ints, which: Sequence[Variant] | None = 
     """
     answers: dict[str, Ints] = {}
     for variant in variants() if which is None else which:
-        with tempfile.TemporaryDirectory() as folder:
-            compiled = Compiled(program, variant, Path(folder))
+        with scratch_folder() as folder:
+            compiled = Compiled(program, variant, folder)
             parts = [_compared(compiled, x[:, start : start + _ROWS], start) for start in range(0, x.shape[1], _ROWS)]
         answers[variant.name] = np.concatenate(parts)
     return answers

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesearch.atomic import scratch_folder
 from edgesearch.config.cache import cache_dir
 from edgesearch.errors import ConfigError, SecretDifferenceError, ToolError
 from edgesearch.numerics.format import Ints
@@ -83,7 +84,7 @@ def environment(install: bool) -> Path:
             )
         return Path(named)
     folder = cache_dir() / PACKAGE.replace("==", "-")
-    if not folder.is_dir():
+    if not (folder / "bin" / "python").is_file():
         if not install:
             raise ConfigError(
                 f"task=secure needs an environment with {PACKAGE}, got none in {folder}; set secure.install=true, or "
@@ -111,8 +112,8 @@ def run_secure(
         ToolError: SPU failed.
     """
     count = PARTIES[protocol]
-    with tempfile.TemporaryDirectory() as scratch:
-        logits = Path(scratch) / "logits.npy"
+    with scratch_folder() as scratch:
+        logits = scratch / "logits.npy"
         jobs = _jobs(folder, protocol, rows, batch, logits, processes=processes)
         _run(python, jobs, timeout)
         told = [json.loads(own.with_suffix(".told").read_text(encoding="utf-8")) for own in jobs]
@@ -228,6 +229,7 @@ def _install(folder: Path) -> None:
             if done.returncode:
                 reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
                 raise ToolError(f"the environment of {PACKAGE} could not be made ({reason}); set {VARIABLE} instead")
+        shutil.rmtree(folder, ignore_errors=True)  # (a damaged one)
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

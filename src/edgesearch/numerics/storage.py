@@ -4,13 +4,13 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgesearch.atomic import write_bytes
 from edgesearch.errors import ModelFileError
 from edgesearch.numerics.approximation import Table
 from edgesearch.numerics.decode import decode
@@ -48,9 +48,7 @@ def save(program: IntegerProgram, path: str | Path) -> None:
     header = {"version": VERSIONS[by_channel], "digest": _digest(text, arrays)}
     buffer = io.BytesIO()
     np.savez(buffer, header=_bytes(json.dumps(header)), program=_bytes(text), **arrays)  # type: ignore[arg-type]
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(path)
+    write_bytes(path, buffer.getvalue())
 
 
 def load(path: str | Path) -> IntegerProgram:

@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
+from edgesearch.atomic import write_text
 from edgesearch.config import Config
 from edgesearch.config.rules import shown
 from edgesearch.errors import ConfigError, ModelFileError
@@ -21,7 +21,8 @@ from edgesearch.numerics.piecewise import LISTED, Piecewise
 from edgesearch.numerics.polynomials import METHODS
 from edgesearch.numerics.root import FRACTION, RootTable, approximate_root
 from edgesearch.report.approximation import Curve, figures, plot
-from edgesearch.report.record import Record, write_text
+from edgesearch.report.console import PlainConsole
+from edgesearch.report.record import Record
 
 ROOT = "rsqrt"
 _POINTS, _EACH = 600, 48  # of the plot, and inputs looked at for one
@@ -53,7 +54,7 @@ def approximate(config: Config) -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_text(folder / name, content)
-    Console().print(figures(report, str(folder)))
+    PlainConsole().print(figures(report, str(folder)))
     return report
 
 

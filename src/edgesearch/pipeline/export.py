@@ -1,7 +1,6 @@
 """task=export: a finished run's files for a target, in RUN/export/TARGET."""
 
 import numpy as np
-from rich.console import Console
 
 from edgesearch.cells.classifier import AnyClassifier, Classifier, build_classifier
 from edgesearch.cells.conv import CONVOLUTIONAL
@@ -13,6 +12,7 @@ from edgesearch.export.onnx import export_onnx
 from edgesearch.export.onnx_input import Scaling
 from edgesearch.pipeline.show import finished_run
 from edgesearch.pipeline.variant import load_variant
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.record import Record
 
 
@@ -49,7 +49,7 @@ def export(config: Config) -> Record:
         save_edgeml(model, written, *(np.tile(values, dataset.steps) for values in (dataset.mean, dataset.std)))
         quantised = written / "QuantizedFastModel"
         save_edgeml_bytes(model, quantised, config.export.largest, config.export.scalar_scale)
-    Console().print(f"exported to {written}", soft_wrap=True)
+    PlainConsole().print(f"exported to {written}", soft_wrap=True)
     return record
 
 

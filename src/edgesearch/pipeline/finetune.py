@@ -6,14 +6,13 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from rich.console import Console
-
 from edgesearch.config import Config, FinetuneConfig
 from edgesearch.pipeline.doubts import require_c
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.lifecycle import Training, trained_once
 from edgesearch.pipeline.measured import measured
 from edgesearch.pipeline.variant import Variant, load_variant, needs_program, read_structure
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.record import Record
 from edgesearch.report.tables import summary
 from edgesearch.training.fit import Fitted
@@ -38,7 +37,7 @@ def finetune(config: Config) -> Record:
     variant.config.quant.named |= named
     folder = RunFolder(variant.folder.path / "finetune" / _digest(config, variant))
     done = trained_once(folder, lambda: _prepared(config, variant, folder))
-    Console().print(summary(done, str(folder.path)))
+    PlainConsole().print(summary(done, str(folder.path)))
     require_c(config, "c" in done["test_accuracy"])
     return done
 

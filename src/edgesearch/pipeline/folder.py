@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from edgesearch.atomic import write_bytes, write_text
 from edgesearch.cells.checkpoints import read_checkpoint
 from edgesearch.config import Config, config_hash, load_config
 from edgesearch.errors import ConfigError, ModelFileError, RunInUseError
 from edgesearch.export import export_c
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.numerics.storage import load, save
-from edgesearch.report.record import Record, read_record, write_text
+from edgesearch.report.record import Record, read_record
 from edgesearch.untrusted import DamagedError
 
 
@@ -69,9 +71,9 @@ class RunFolder:
 
     def save_best(self, state_dict: dict[str, Tensor]) -> None:
         """Write checkpoints/best.ckpt, the chosen epoch's weights."""
-        partial = self.checkpoints / "best.partial"
-        torch.save({"state_dict": state_dict}, partial)
-        partial.replace(self.checkpoints / "best.ckpt")
+        buffer = io.BytesIO()  # (torch takes a full disk for a fault of its own)
+        torch.save({"state_dict": state_dict}, buffer)
+        write_bytes(self.checkpoints / "best.ckpt", buffer.getvalue())
 
     def save_program(self, program: IntegerProgram) -> str:
         """Write program.npz and its C folder, export/c; return the digest of program.npz."""

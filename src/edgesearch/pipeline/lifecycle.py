@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rich.console import Console
 from torch import Tensor
 
 from edgesearch.budget import check_memory
@@ -16,6 +15,7 @@ from edgesearch.errors import EdgesearchError
 from edgesearch.pipeline.doubts import say
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.loggers import open_loggers
 from edgesearch.report.progress import TrainingProgress
 from edgesearch.report.record import Record, write_record
@@ -58,7 +58,7 @@ def trained_once(folder: RunFolder, prepare: Callable[[], Training]) -> Record:
     """
     record = folder.finished()
     if record is not None:
-        Console().print(f"finished before, nothing to train: {folder.path}")
+        PlainConsole().print(f"finished before, nothing to train: {folder.path}")
         return record
     training = prepare()
     dataset = training.dataset

@@ -1,7 +1,5 @@
 """task=profile: what each layer of a finished run costs, as it is, quantised, pruned and both."""
 
-from rich.console import Console
-
 from edgesearch.config import Config
 from edgesearch.export.layout import ram_bytes, value_bytes_in_ram
 from edgesearch.numerics.operations import Affine, Convolve
@@ -9,6 +7,7 @@ from edgesearch.numerics.program import IntegerProgram
 from edgesearch.pipeline.program import outcome
 from edgesearch.pipeline.variant import Variant, load_variant, needs_program
 from edgesearch.report.compression import Layer, Profile, profiles
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.record import Record
 
 
@@ -29,7 +28,7 @@ def profile(config: Config) -> Record:
         found.append(_profile(load_variant(config, quantization=False)))
     if config.quantization is not None and config.pruning is not None:
         found.append(_profile(load_variant(config)))
-    console = Console()
+    console = PlainConsole()
     for table in profiles(found):
         console.print(table)
     return plain.record

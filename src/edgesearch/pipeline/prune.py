@@ -1,15 +1,16 @@
 """task=prune: kernels, neurons and hidden units of a finished run, those that weigh least, removed."""
 
 from omegaconf import OmegaConf
-from rich.console import Console
 
+from edgesearch.atomic import write_text
 from edgesearch.compress.structure import Structure, least, scores, whole
 from edgesearch.config import Config
 from edgesearch.errors import ConfigError
 from edgesearch.pipeline.program import outcome
 from edgesearch.pipeline.variant import PRUNING, Variant, load_variant, needs_program, with_structure
 from edgesearch.report.compression import removed
-from edgesearch.report.record import Record, write_text
+from edgesearch.report.console import PlainConsole
+from edgesearch.report.record import Record
 
 _PART = 40  # a fortieth of the units at once, as long as accuracy allows; then one by one
 _MISSES = 10  # units in a row that have to stay, after which the rest is not tried
@@ -53,7 +54,7 @@ def prune(config: Config) -> Record:
     }
     path = variant.folder.path / PRUNING
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(written)))
-    console = Console()
+    console = PlainConsole()
     console.print(removed(written))
     console.print(f"written to {path}", soft_wrap=True)
     return variant.record

@@ -2,8 +2,8 @@
 
 import torch
 from omegaconf import OmegaConf
-from rich.console import Console
 
+from edgesearch.atomic import write_text
 from edgesearch.compress.calibrate import Widths, observe
 from edgesearch.compress.finetune import raw_graph
 from edgesearch.compress.groups import narrow
@@ -14,7 +14,8 @@ from edgesearch.pipeline.doubts import require_c
 from edgesearch.pipeline.program import compared_in_c, fastest, outcome
 from edgesearch.pipeline.variant import QUANTIZATION, load_variant, needs_program
 from edgesearch.report.compression import narrowing
-from edgesearch.report.record import Record, write_text
+from edgesearch.report.console import PlainConsole
+from edgesearch.report.record import Record
 from edgesearch.training.callbacks import calibration_rows
 
 _ROWS = 512  # windows at once
@@ -50,7 +51,7 @@ def quantize(config: Config) -> Record:
     path = variant.folder.path / QUANTIZATION
     written = {"cell": variant.spec.cell, "pruning": config.pruning, "metric": metric} | found.to_yaml()
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(written)))
-    console = Console()
+    console = PlainConsole()
     console.print(narrowing(written))
     console.print(f"written to {path}", soft_wrap=True)
     compared = compared_in_c(found.program, dataset.validation, fastest())

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
+from edgesearch.atomic import write_text
 from edgesearch.config import Config
 from edgesearch.config.schema import SecureConfig
 from edgesearch.export.files import write_folder
@@ -14,7 +14,8 @@ from edgesearch.measure.secure import PACKAGE, PARTIES, SecureRun, check_logits,
 from edgesearch.numerics.interpreter import run
 from edgesearch.pipeline.program import integers
 from edgesearch.pipeline.variant import load_variant
-from edgesearch.report.record import Record, write_text
+from edgesearch.report.console import PlainConsole
+from edgesearch.report.record import Record
 from edgesearch.report.secure import over_shares
 
 
@@ -44,7 +45,7 @@ def secure(config: Config) -> Record:
         accuracy = float((found.logits.argmax(axis=1) == split.y).mean())
         runs.append(_described(protocol, found, settings) | {"batch": batch, "accuracy": accuracy})
     write_text(folder / "secure.json", json.dumps({"package": PACKAGE, "runs": runs}, indent=2))
-    console = Console()
+    console = PlainConsole()
     console.print(over_shares(runs))
     console.print(f"written to {folder / 'secure.json'}", soft_wrap=True)
     return variant.record

@@ -6,6 +6,7 @@ from edgesearch.config import Config
 from edgesearch.errors import ModelFileError
 from edgesearch.numerics.listing import listing
 from edgesearch.pipeline.folder import RunFolder
+from edgesearch.plain import printable
 from edgesearch.report.record import Record
 
 
@@ -16,7 +17,7 @@ def show(config: Config) -> Record:
         ModelFileError: no finished run with a program there.
     """
     folder, record = finished_run(config)
-    print(listing(folder.program()))
+    print(printable(listing(folder.program()), keep="\n"))
     return record
 
 

@@ -1,7 +1,6 @@
 """task=test: measure a finished run again, its program on every level: fake-quantised, interpreted and compiled."""
 
 import numpy as np
-from rich.console import Console
 
 from edgesearch.config import Config
 from edgesearch.data.scores import Scores, majority_share
@@ -21,6 +20,7 @@ from edgesearch.pipeline.measured import by_class
 from edgesearch.pipeline.program import Compiled, compared_in_c, fake_quant_answers, outcome
 from edgesearch.pipeline.variant import Variant, load_variant, needs_program
 from edgesearch.report.compression import metrics
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.record import Record
 from edgesearch.report.tables import confusion, summary
 
@@ -45,7 +45,7 @@ def test(config: Config) -> Record:
     floats = answers_of(variant.model(), variant.inputs(on_test=True))
     if variant.label == "float":
         _check_recorded(record, "float", Scores.of(floats, dataset.test.y, dataset.classes).accuracy, TOLERANCE)
-    console = Console()
+    console = PlainConsole()
     if variant.spec.bidirectional:
         record |= by_class(Scores.of(floats, dataset.test.y, dataset.classes))
         console.print(confusion(record))
@@ -88,7 +88,7 @@ def _check_recorded(record: Record, level: str, accuracy: float, tolerance: floa
 
 
 def _print(
-    console: Console, variant: Variant, compiled: Compiled, levels: dict[str, Scores], compared: list[str]
+    console: PlainConsole, variant: Variant, compiled: Compiled, levels: dict[str, Scores], compared: list[str]
 ) -> None:
     record = variant.record
     record |= by_class(levels["integer"]) | {"majority_share": majority_share(variant.dataset.test.y)}

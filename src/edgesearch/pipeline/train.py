@@ -1,7 +1,5 @@
 """task=train: data, spec, training, measurement, record."""
 
-from rich.console import Console
-
 from edgesearch.budget import Widths, model_size, over_budget
 from edgesearch.cells.classifier import AnySpec, classifier_spec
 from edgesearch.compress.channels import frame_bits
@@ -12,6 +10,7 @@ from edgesearch.errors import ConfigError
 from edgesearch.pipeline.doubts import doubt_tails
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.lifecycle import Training, trained_once
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.record import Record
 from edgesearch.report.tables import summary
 
@@ -25,7 +24,7 @@ def train(config: Config) -> Record:
     content = source_digest(config.data)
     folder = RunFolder.of(config, content)
     record = trained_once(folder, lambda: _prepared(config, content))
-    Console().print(summary(record, str(folder.path)))
+    PlainConsole().print(summary(record, str(folder.path)))
     return record
 
 

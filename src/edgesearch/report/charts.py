@@ -97,7 +97,7 @@ def parallel(view: StudyView) -> str:
     trials = sorted((t for t in view.trials if t.best is not None), key=_accuracy)[-_LINES:]
     if not trials:
         return "<p>No trial has a program that fits.</p>"
-    columns: dict[str, list[Any]] = {name: [t.params[name] for t in trials] for name in trials[0].params}
+    columns: dict[str, list[Any]] = {name: [t.params.get(name) for t in trials] for name in trials[0].params}
     best = [t.best for t in trials if t.best is not None]
     columns |= {
         "weight bits": [p.weight_bits for p in best],

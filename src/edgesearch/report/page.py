@@ -4,8 +4,9 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from edgesearch.atomic import write_text
 from edgesearch.report import charts
-from edgesearch.report.record import Record, write_text
+from edgesearch.report.record import Record
 from edgesearch.report.shares import percent, percent_within
 from edgesearch.report.study import RULE, StudyView
 from edgesearch.report.tables import with_best
@@ -18,7 +19,7 @@ _ASSETS = ("report.css", "report.js")
 def write_page(view: StudyView, path: Path) -> None:
     """Write the report."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, page(view))
+    write_text(path, page(view).encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def page(view: StudyView) -> str:
@@ -129,7 +130,9 @@ def _formats(record: Record) -> str:
         counts = record["saturations"].get(name)
         held = "" if counts is None else f"{sum(counts):,}"
         encoding = record["encodings"].get(name, "")
-        rows.append(f"<tr><td>{escape(name)}</td><td>{chosen}</td><td>{encoding}</td><td>{held}</td></tr>")
+        rows.append(
+            f"<tr><td>{escape(name)}</td><td>{escape(chosen)}</td><td>{escape(encoding)}</td><td>{held}</td></tr>"
+        )
     head = ("value or constant", "format", "encoding", "saturated on test data")
     return f'<div class="tall">{_table(head, rows)}</div>'
 
@@ -138,7 +141,8 @@ def _reasons(view: StudyView) -> str:
     told = [trial for trial in view.trials if trial.reason]
     if not told:
         return "<p>None.</p>"
-    items = "".join(f"<li>trial {trial.number}, {trial.kind}: {escape(trial.reason)}</li>" for trial in told[:_REASONS])
+    words = [f"trial {trial.number}, {trial.kind}: {trial.reason}" for trial in told[:_REASONS]]
+    items = "".join(f"<li>{escape(line)}</li>" for line in words)
     more = f"<p>and {len(told) - _REASONS} more</p>" if len(told) > _REASONS else ""
     return f"<ul>{items}</ul>{more}"
 

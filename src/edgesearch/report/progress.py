@@ -3,20 +3,21 @@
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
+
+from edgesearch.report.console import PlainColumn, PlainConsole
 
 
 class Bars:
     """Bars with a title, how much is done of what, a state in words and the time that is left."""
 
-    def __init__(self, console: Console, shown: bool, metric: str) -> None:
+    def __init__(self, console: PlainConsole, shown: bool, metric: str) -> None:
         self._metric = metric
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            PlainColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
+            PlainColumn("{task.fields[state]}"),
             TimeRemainingColumn(),
             console=console,
             disable=not shown,
@@ -40,7 +41,7 @@ class TrainingProgress(Bars):
     """A bar that shows epoch, phase and the last epoch's validation score."""
 
     def __init__(self, title: str, epochs: int, shown: bool, metric: str) -> None:
-        super().__init__(Console(stderr=True), shown, metric)
+        super().__init__(PlainConsole(stderr=True), shown, metric)
         self._task = self._bar.add_task(title, total=epochs, state="")
 
     def epoch(self, row: dict[str, Any]) -> None:

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from rich.console import Console
-
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.progress import Bars
 
 
@@ -14,7 +13,7 @@ class SearchProgress(Bars):
     """
 
     def __init__(self, name: str, trials: int, shown: bool, metric: str) -> None:
-        self._console = Console(stderr=True)
+        self._console = PlainConsole(stderr=True)
         self._lines = shown and not self._console.is_terminal
         super().__init__(self._console, shown and not self._lines, metric)
         self._name, self._trials = name, trials

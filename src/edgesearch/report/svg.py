@@ -107,5 +107,5 @@ def chart(content: str, label: str, width: float = WIDTH, height: float = HEIGHT
 
 def legend(entries: Iterable[tuple[str, str]]) -> str:
     """Return a legend of (class, words), in HTML, so that it wraps on narrow screens."""
-    items = "".join(f'<li><i class="{name}"></i>{escape(words)}</li>' for name, words in entries)
+    items = "".join(f'<li><i class="{escape(name)}"></i>{escape(words)}</li>' for name, words in entries)
     return f'<ul class="legend">{items}</ul>'

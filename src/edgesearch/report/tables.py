@@ -117,7 +117,9 @@ def confusion(record: Record) -> Table:
 
 
 def with_best(summary: Record) -> list[Record]:
-    """Return the records of a study's front and of its best program, which need not be on it."""
+    """Return the records of a study's front and of its best program, which need not be on it; none if nothing fits."""
+    if summary["best"] is None:
+        return []
     others = [record for record in summary["front"] if record["folder"] != summary["best"]["folder"]]
     return [*others, summary["best"]]
 

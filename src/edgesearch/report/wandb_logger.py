@@ -11,6 +11,7 @@ from typing import Any
 import wandb
 
 from edgesearch.config import Config, identity
+from edgesearch.config.passwords import storages_of
 from edgesearch.errors import ConfigError, EdgesearchWarning
 from edgesearch.report.record import Record
 
@@ -94,7 +95,7 @@ def _offline(options: dict[str, Any]) -> wandb.Run:
 
 def _secret() -> bool:
     """Tell whether the command line, which W&B keeps with a run, may hold a password."""
-    return any("search.storage=" in argument for argument in sys.argv)
+    return bool(storages_of(sys.argv))
 
 
 def _online(options: dict[str, Any]) -> wandb.Run:

@@ -13,20 +13,19 @@ from typing import Any
 from optuna.trial import TrialState
 from torch import Tensor
 
-from edgesearch.errors import EdgesearchWarning, ModelFileError
+from edgesearch.atomic import write_text
+from edgesearch.errors import EdgesearchWarning
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
-from edgesearch.report.record import Record, write_record, write_text
+from edgesearch.report.record import SUMMARY, Record, read_summary, write_record
 from edgesearch.report.study import front
 from edgesearch.search.configurations import Proposal
 from edgesearch.search.programs import Point, chosen
 from edgesearch.search.study import Study
-from edgesearch.search.trained import Trained, parse_formats, unpack
+from edgesearch.search.trained import Trained, parse_formats, weights_of
 from edgesearch.search.tuning import Tuned, Tuning, at_widths, tuned_proposal
 from edgesearch.training.callbacks import Row
 from edgesearch.training.fit import Fitted
-
-NAME = "study.json"
 
 
 @dataclass(frozen=True)
@@ -81,24 +80,8 @@ def finish(study: Study, tuning: Tuning, folder: Path, seconds: float) -> dict[s
         del counts["running"]
         earlier = (read_summary(folder) or {}).get("seconds", 0.0)
         summary |= counts | {"seconds": round(earlier + seconds, 3)}
-        write_text(folder / NAME, json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        write_text(folder / SUMMARY, json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary
-
-
-def read_summary(folder: Path) -> dict[str, Any] | None:
-    """Return study.json, None where there is none.
-
-    Raises:
-        ModelFileError: it is damaged.
-    """
-    path = folder / NAME
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ModelFileError(f"{path} is not JSON ({error}); delete it and run the search again") from error
-    return found
 
 
 def _tested(study: Study, tuning: Tuning, program: Program, folder: Path) -> Record:
@@ -106,12 +89,14 @@ def _tested(study: Study, tuning: Tuning, program: Program, folder: Path) -> Rec
     ledger, number = (study.ledger, program.trained.number)
     if program.tuned is not None:
         ledger, number = tuning.ledger, program.tuned.number
-    weights = unpack(next(t for t in ledger.trials(TrialState.COMPLETE) if t.number == number))
+    proposal = _proposal(study, program)
+    trial = next(t for t in ledger.trials(TrialState.COMPLETE) if t.number == number)
+    weights = weights_of(trial, proposal.spec)
     run = RunFolder(folder / "programs" / _name(program, weights))
     record = run.finished()
     if record is None:
         with run.locked():
-            record = _measured(study, program, weights, run)
+            record = _measured(study, program, proposal, weights, run)
     return record
 
 
@@ -122,8 +107,7 @@ def _name(program: Program, weights: dict[str, Tensor]) -> str:
     return f"{program.trained.number}-{point.weight_bits}x{point.activation_bits}{tuned}-{digest}"
 
 
-def _measured(study: Study, program: Program, weights: dict[str, Tensor], run: RunFolder) -> Record:
-    proposal = _proposal(study, program)
+def _measured(study: Study, program: Program, proposal: Proposal, weights: dict[str, Tensor], run: RunFolder) -> Record:
     source = program.source
     history: list[Row] = [
         {"epoch": epoch, "phase": phase, f"val_{proposal.config.train.metric}": score, "train_loss": loss}

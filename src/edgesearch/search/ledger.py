@@ -6,22 +6,24 @@ others; the trial then fails and waits again, once.
 
 import contextlib
 import datetime
-import functools
 import logging
 import threading
 from collections.abc import Iterator
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from edgesearch.search.storage import OWNER, dead, owner, persist, requeue, try_again
+from edgesearch.search.outage import FAILURES, PatientStorage
+from edgesearch.search.rows import check_trial
+from edgesearch.search.storage import OWNER, dead, owner, requeue, try_again
 
 KIND = "kind"
 DROPPED = "dropped"
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _UNOWNED_SECONDS = 60.0  # from the creation of a trial to the note of its owner, at most
+_SOON_SECONDS = 2.0  # to the next heartbeat, after one that was not heard
 _LOG = logging.getLogger(__name__)
 
 
@@ -46,11 +48,22 @@ class Ledger:
 
     def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
         self.study, self.storage = study, storage
+        self._checked = set[int]()
         self._id = storage.get_study_id_from_name(study.study_name)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """Return the trials in the given states, of all states if none is given."""
-        return self.study.get_trials(deepcopy=False, states=states or None)
+        """Return the trials in the given states, of all states if none is given.
+
+        Raises:
+            ModelFileError: one of them is none of ours.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
+            if trial.number not in self._checked:
+                check_trial(trial, len(self.study.directions))
+                if trial.state.is_finished():
+                    self._checked.add(trial.number)
+        return [trial for trial in trials if not states or trial.state in states]
 
     def id(self, number: int) -> int:
         """Return the storage's id of a trial."""
@@ -60,26 +73,29 @@ class Ledger:
         """Return a trial of this process: one that waits to be done again, or a new one."""
         trial = self.study.ask()
         trial.set_user_attr(OWNER, owner())
-        if isinstance(self.storage, RDBStorage):
+        if isinstance(self.storage, PatientStorage):
             self.storage.record_heartbeat(self.id(trial.number))
         return trial
 
     @contextlib.contextmanager
     def beating(self, number: int) -> Iterator[None]:
         """Tell the storage from a thread that the owner of a trial lives."""
-        if not isinstance(self.storage, RDBStorage):
+        if not isinstance(self.storage, PatientStorage):
             yield
             return
         storage, trial, interval = self.storage, self.id(number), self.storage.get_heartbeat_interval()
+        assert interval is not None
         stop = threading.Event()
 
         def beat() -> None:
             while True:
+                pause: float = interval
                 try:
-                    storage.record_heartbeat(trial)
-                except Exception:  # noqa: BLE001  (the work goes on while the storage is away)
+                    storage.beat(trial)
+                except FAILURES:  # (the work goes on while the storage is away)
                     _LOG.debug("no heartbeat", exc_info=True)
-                if stop.wait(interval):
+                    pause = min(interval, _SOON_SECONDS)
+                if stop.wait(pause):
                     return
 
         thread = threading.Thread(target=beat, daemon=True)
@@ -104,19 +120,28 @@ class Ledger:
         if trial is not None and self._failed(trial):  # (else it was given away already)
             requeue(self.study, trial)
 
+    def abandon(self, number: int) -> None:
+        """Give back a trial on the way out, if the storage answers; if not, others see that its owner is no more."""
+        patient = isinstance(self.storage, PatientStorage)
+        with self.storage.outage.impatient() if patient else contextlib.nullcontext():  # type: ignore[attr-defined]
+            try:
+                self.release(number)
+            except FAILURES:
+                _LOG.debug("trial %d was not given back", number, exc_info=True)
+
     def drop(self, number: int, kind: str) -> None:
         """Fail a trial that is not needed, saying why."""
         for key, value in ((KIND, kind), (DROPPED, True)):
-            persist(functools.partial(self.storage.set_trial_user_attr, self.id(number), key, value))
-        persist(lambda: self.storage.set_trial_state_values(self.id(number), TrialState.FAIL))
+            self.storage.set_trial_user_attr(self.id(number), key, value)
+        self.storage.set_trial_state_values(self.id(number), TrialState.FAIL)
 
     def note(self, number: int, key: str, value: object) -> None:
         """Keep a value with a running trial that is not for reading, such as weights."""
-        persist(lambda: self.storage.set_trial_system_attr(self.id(number), key, value))  # type: ignore[arg-type]
+        self.storage.set_trial_system_attr(self.id(number), key, value)  # type: ignore[arg-type]
 
     def _note_the_living(self) -> None:
         """A process of this machine that was suspended is no dead one: its heartbeat is given for it."""
-        if isinstance(self.storage, RDBStorage):
+        if isinstance(self.storage, PatientStorage):
             for trial in self.trials(TrialState.RUNNING):
                 if dead(str(trial.user_attrs.get(OWNER, "||"))) is False:
                     self.storage.record_heartbeat(self.id(trial.number))

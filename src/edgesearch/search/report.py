@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
 
 from edgesearch.config import BudgetConfig, Config
+from edgesearch.errors import ModelFileError
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.page import write_page
-from edgesearch.report.record import Record
+from edgesearch.report.record import Record, metric_of, read_summary
 from edgesearch.report.study import ProgramView, StudyView, TrialView
-from edgesearch.search.chosen import read_summary
+from edgesearch.report.tables import with_best
 from edgesearch.search.ledger import Ledger, kind
 from edgesearch.search.programs import Point
 from edgesearch.search.storage import storage_errors, storage_of
@@ -37,7 +38,7 @@ def report(config: Config, folder: Path) -> Record:
         ledger = load_ledger(folder.name, url)
         view = study_view(ledger, load_tunings(folder.name, ledger.storage), read_summary(folder))
     write_page(view, folder / "report.html")
-    Console().print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    PlainConsole().print(f"report: {folder / 'report.html'}", soft_wrap=True)
     return view.summary or {}
 
 
@@ -48,12 +49,15 @@ def study_view(ledger: Ledger, tunings: list[Tuned], summary: Record | None) -> 
     tuned: dict[int, list[Point]] = {}
     for found in tunings:
         tuned.setdefault(found.source, []).append(found.point)
+    metric = str(definition.get("train.metric", "accuracy"))
+    if summary is not None and any(metric_of(record) != metric for record in with_best(summary)):
+        raise ModelFileError(f"study.json must be of the study's metric {metric}, got another; run its search again")
     return StudyView(
         name=ledger.study.study_name,
         objective=str(definition["search.objective"]),
         about=f"{definition['data.name']}, {definition.get('cell.name', 'several cells')}",
         limits=_limits(budget),
-        metric=str(definition.get("train.metric", "accuracy")),
+        metric=metric,
         trials=tuple(
             _trial(t, tuned.get(t.number, []), budget) for t in ledger.trials() if _kind(t) not in ("", "surplus")
         ),

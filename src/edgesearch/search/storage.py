@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import random
 import re
@@ -9,9 +10,9 @@ import socket
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -19,19 +20,25 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from edgesearch.config import Config
+from edgesearch.config.passwords import shown, without_passwords
 from edgesearch.errors import ConfigError, ModelFileError, StorageError
+from edgesearch.search.outage import FAILURES, OUTAGE_SECONDS, Outage, PatientStorage, is_outage, reason
+from edgesearch.search.rows import damaged, read
+from edgesearch.search.workers import is_worker
 
-T = TypeVar("T")
 OWNER = "owner"
 PROGRAM = "program"  # that a trial of fine-tuning is about
 RETRIED = "edgesearch:retried"
 _RETRIES = 1
 _FIRST_STARTS = 10  # attempts, while others create the same tables
-_OUTAGE_SECONDS = 60.0  # how long a write is tried again
 _LOCK_SECONDS = 60
+_SILENCE = {
+    "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}  # fmt: skip
 
 
 def default_url(folder: Path) -> str:
@@ -55,14 +62,6 @@ def storage_of(config: Config, folder: Path) -> str:
     return default_url(folder)
 
 
-def shown(url: str) -> str:
-    """Return the URL without its password."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return re.sub(r":[^:/@]*@", ":***@", url)
-
-
 def open_storage(url: str, heartbeat_seconds: int) -> BaseStorage:
     """Open a storage, creating its tables where there are none.
 
@@ -77,25 +76,36 @@ def open_storage(url: str, heartbeat_seconds: int) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         if url.startswith("journal:"):
-            return JournalStorage(JournalFileBackend(url.removeprefix("journal:")))
+            return _Journal(url)
         return _relational(url, heartbeat_seconds)
     except (ArgumentError, ImportError, ValueError, OSError) as error:
+        reason = type(error).__name__ if not isinstance(error, OSError) else error.strerror
         raise ConfigError(
             f"search.storage must be a URL such as sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE with its "
-            f"driver installed, got {shown(url)} ({type(error).__name__}); run pip install 'edgesearch[postgresql]' "
-            "for PostgreSQL"
+            f"driver installed, got {shown(url)} ({reason}); run pip install 'edgesearch[postgresql]' for PostgreSQL"
         ) from error
 
 
+class _Journal(JournalStorage):
+    """A journal in a file, which is JSON: it is replayed without trust."""
+
+    def __init__(self, url: str) -> None:
+        self._place = shown(url)
+        super().__init__(JournalFileBackend(url.removeprefix("journal:")))
+
+    def _sync_with_backend(self) -> None:
+        read(super()._sync_with_backend, self._place)
+
+
 def _relational(url: str, heartbeat_seconds: int) -> RDBStorage:
-    options: dict[str, object] = {"pool_pre_ping": True}
-    if make_url(url).get_backend_name() == "sqlite":
-        options = {"connect_args": {"timeout": _LOCK_SECONDS}}
-        _write_ahead(make_url(url).database)
-    for attempt in range(_FIRST_STARTS):
+    options = _options(make_url(url))
+    outage = Outage(shown(url))
+    until = time.monotonic() + (OUTAGE_SECONDS if is_worker() else 0)  # (its search has found the storage in order)
+    for attempt in itertools.count(1):
         try:
-            storage = RDBStorage(
+            storage = PatientStorage(
                 url,
+                outage,
                 engine_kwargs=options,
                 heartbeat_interval=heartbeat_seconds,
                 grace_period=3 * heartbeat_seconds,
@@ -105,13 +115,28 @@ def _relational(url: str, heartbeat_seconds: int) -> RDBStorage:
                 event.listen(storage.engine, "connect", _no_wait_for_the_disk)
                 storage.engine.dispose()
             return storage
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        except FAILURES as error:
             if isinstance(error, ArgumentError):
                 raise
-            if attempt + 1 == _FIRST_STARTS:
+            if attempt >= _FIRST_STARTS and (time.monotonic() >= until or not is_outage(error)):
                 raise _unreachable(url, error) from error
-            time.sleep(0.1 * (1 + attempt) * (1 + random.random()))  # noqa: S311  (no secret)
+            time.sleep(0.1 * attempt * (1 + random.random()))  # noqa: S311  (no secret)
+        except (ArgumentError, ImportError, ValueError, OSError):
+            raise
+        except Exception as error:  # (Optuna and Alembic have many for tables that are not of their version)
+            raise damaged(shown(url), type(error).__name__) from error
     raise AssertionError("unreachable")
+
+
+def _options(url: URL) -> dict[str, Any]:
+    """What the engine of a database is made with; a server that is gone without a word is noticed in seconds."""
+    if url.get_backend_name() == "sqlite":
+        _write_ahead(url.database)
+        return {"connect_args": {"timeout": _LOCK_SECONDS}}
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.get_backend_name() == "postgresql" and url.get_driver_name() in ("psycopg", "psycopg2"):
+        options["connect_args"] = {key: value for key, value in _SILENCE.items() if key not in url.query}
+    return options
 
 
 def _write_ahead(database: str | None) -> None:
@@ -122,6 +147,11 @@ def _write_ahead(database: str | None) -> None:
     try:
         with contextlib.closing(sqlite3.connect(database, timeout=_LOCK_SECONDS)) as connection:
             connection.execute("pragma journal_mode=wal")
+    except sqlite3.OperationalError as error:
+        raise StorageError(
+            f"{database} must be a file that can be written, got: {error}; set outputs_dir or search.storage to a "
+            "place where it can"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise StorageError(
             f"{database} must be an SQLite file, got: {error}; delete it or set search.storage"
@@ -131,11 +161,12 @@ def _write_ahead(database: str | None) -> None:
 def _no_wait_for_the_disk(connection: Any, record: Any) -> None:
     """A killed process loses nothing; with the power the last writes may go, and the file stays whole."""
     connection.execute("pragma synchronous=normal")
+    connection.execute("pragma trusted_schema=off")  # (a file may come from a stranger)
 
 
 def _unreachable(url: str, error: Exception) -> StorageError:
-    reason = str(error.__cause__ or error).strip().splitlines()[0]
-    return StorageError(f"the study's storage {shown(url)} cannot be used: {reason}; start it, or set search.storage")
+    said = without_passwords(reason(error), [url])
+    return StorageError(f"the study's storage {shown(url)} cannot be used: {said}; start it, or set search.storage")
 
 
 @contextlib.contextmanager
@@ -147,23 +178,10 @@ def storage_errors(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except FAILURES as error:
         raise StorageError(
             f"{_unreachable(url, error)}; what was finished is kept, and the same command goes on"
         ) from error
-
-
-def persist(write: Callable[[], T]) -> T:
-    """Call a write, again and again for a minute while the storage is away."""
-    until, pause = time.monotonic() + _OUTAGE_SECONDS, 0.2
-    while True:
-        try:
-            return write()
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
-            if time.monotonic() + pause > until:
-                raise
-            time.sleep(pause)
-            pause *= 2
 
 
 def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -196,8 +214,8 @@ def owner() -> str:
 
 def dead(name: str) -> bool | None:
     """Tell whether the process that `owner` named is gone; None for one on another machine."""
-    place, pid, started = name.rsplit("|", 2)
-    if place != _place():
+    place, pid, started = ([*name.rsplit("|", 2), "", ""])[:3]
+    if place != _place() or not re.fullmatch(r"\d{1,10}", pid, re.ASCII):
         return None
     return _started(int(pid)) != started
 

@@ -19,9 +19,10 @@ from edgesearch.report.study import front
 from edgesearch.search.configurations import Configurations, Proposal, narrowest, size_at
 from edgesearch.search.ledger import KIND, Ledger, kind
 from edgesearch.search.programs import Point, chance, most_accurate, representative
+from edgesearch.search.rows import check_definition, damaged
 from edgesearch.search.sampling import pruner, sampler
 from edgesearch.search.space import Params, Space
-from edgesearch.search.storage import open_storage, persist
+from edgesearch.search.storage import open_storage
 from edgesearch.search.trained import RESULT, WEIGHTS, Trained, pack
 
 DEFINITION = "edgesearch"
@@ -98,7 +99,7 @@ def open_ledger(config: Config, url: str, wanted: dict[str, Any]) -> Ledger:
         if study.get_trials(deepcopy=False):
             raise StorageError(f"the study {name} must be one of edgesearch, got another's; set search.study=NAME")
         study.set_user_attr(DEFINITION, wanted)
-    before = study.user_attrs[DEFINITION]
+    before = check_definition(name, study.user_attrs[DEFINITION])
     changed = [
         f"{key} was {before.get(key)} and is {wanted.get(key)}"
         for key in sorted(before.keys() | wanted.keys())
@@ -124,8 +125,10 @@ def load_ledger(name: str, url: str) -> Ledger:
     storage = open_storage(url, heartbeat_seconds=60)
     try:
         study = optuna.load_study(study_name=name, storage=storage)
-        if study.user_attrs.get(DEFINITION, {}).get("the format of its results") != _FORMAT:
+        begun = study.user_attrs.get(DEFINITION)
+        if not isinstance(begun, dict) or begun.get("the format of its results") != _FORMAT:
             raise StorageError(f"study must be one of this version of edgesearch, got {name} of another; search again")
+        check_definition(name, begun)
         return Ledger(study, storage)
     except KeyError as error:
         raise ConfigError(f"study must be the name of a study in the storage, got {name}; see search.study") from error
@@ -161,8 +164,15 @@ class Study:
         """Return every finished training; each is read from the storage's values once."""
         for trial in self.ledger.trials(TrialState.COMPLETE):
             if trial.number not in self._trained and kind(trial) == "trained":
+                self._check_params(trial)
                 self._trained[trial.number] = Trained.of(trial)
         return [self._trained[number] for number in sorted(self._trained)]
+
+    def _check_params(self, trial: FrozenTrial) -> None:
+        distributions = self.configurations.space.distributions
+        if trial.params.keys() != distributions.keys():
+            wrong = min(trial.params.keys() ^ distributions.keys())
+            raise damaged(f"trial {trial.number} of the study", f"{wrong} is not in both it and search.space")
 
     def fitting(self) -> list[tuple[Trained, Point]]:
         """Return the programs that keep the budget."""
@@ -211,32 +221,25 @@ class Study:
             **{name: value for name, value in point.to_json().items() if name != "tuned"},
         }
 
-        def write() -> None:
+        try:
+            self.ledger.note(claim.number, WEIGHTS, pack(weights))
             for key, value in attributes.items():
                 claim.trial.set_user_attr(key, value)
             self._constrain(claim.trial, excess(point.size, self.config.budget))
             self.ledger.study.tell(claim.number, values, skip_if_finished=True)
-
-        try:
-            self.ledger.note(claim.number, WEIGHTS, pack(weights))
-            persist(write)
         except UpdateFinishedTrialError:
             return False
         return True
 
     def prune(self, claim: Claim) -> None:
         """End a trial that was poorer than others."""
-
-        def write() -> None:
-            claim.trial.set_user_attr(KIND, "pruned")
-            self._constrain(claim.trial, {})
-            self.ledger.study.tell(claim.number, state=TrialState.PRUNED, skip_if_finished=True)
-
-        persist(write)
+        claim.trial.set_user_attr(KIND, "pruned")
+        self._constrain(claim.trial, {})
+        self.ledger.study.tell(claim.number, state=TrialState.PRUNED, skip_if_finished=True)
 
     def fail(self, claim: Claim, reason: str) -> None:
         """End a trial whose training could not go on; the sampler takes it for a constraint that was not met."""
-        persist(lambda: self._tell_unusable(claim.trial, "failed", reason, None, {}))
+        self._tell_unusable(claim.trial, "failed", reason, None, {})
 
     def _draw(self) -> Claim | str:
         """Take a trial; return the reason if it is not to be trained."""

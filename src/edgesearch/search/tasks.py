@@ -7,19 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from edgesearch.atomic import check_writable
 from edgesearch.budget import check_processes
 from edgesearch.config import Config
 from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.pipeline.doubts import doubt_tails, say
 from edgesearch.pipeline.export import export
 from edgesearch.pipeline.tasks import limit_threads
+from edgesearch.report.console import PlainConsole
 from edgesearch.report.page import write_page
-from edgesearch.report.record import Record, metric_of
+from edgesearch.report.record import Record, metric_of, read_summary
 from edgesearch.report.search_progress import SearchProgress
 from edgesearch.report.tables import study_summary, with_best
-from edgesearch.search.chosen import finish, read_summary
+from edgesearch.search.chosen import finish
 from edgesearch.search.configurations import Compose, Configurations
 from edgesearch.search.report import report, study_view
 from edgesearch.search.space import Space
@@ -60,6 +60,7 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
     """
     started = time.monotonic()
     folder = study_folder(config, study_name(config))
+    check_writable(folder)
     url = config.search.storage or default_url(folder)
     base = _without_secrets(config, study_name(config))
     space = Space.parse(config.search.space)
@@ -91,7 +92,7 @@ def search(config: Config, overrides: Sequence[str], flags: Sequence[str], compo
     if summary["best"] is None:
         raise ConfigError(_nothing(summary))
     say(summary["best"].get("doubts", []), "the best program")
-    console = Console()
+    console = PlainConsole()
     console.print(study_summary(summary))
     console.print(f"report: {page}", soft_wrap=True)
     return summary

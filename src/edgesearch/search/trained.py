@@ -11,14 +11,16 @@ from optuna.trial import FrozenTrial
 from safetensors import SafetensorError
 from torch import Tensor
 
+from edgesearch.cells.classifier import AnySpec, build_classifier
 from edgesearch.errors import StorageError
 from edgesearch.numerics.format import Format
 from edgesearch.search.programs import Point
+from edgesearch.search.rows import check_result
 from edgesearch.search.space import Params
 from edgesearch.training.callbacks import Row
-from edgesearch.untrusted import SMALL
 
 RESULT, WEIGHTS = "result", "edgesearch:weights"
+_LARGEST = 256 << 20  # bytes of a model's weights
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,13 @@ class Trained:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Trained":
-        """Read it back."""
-        found = dict(trial.user_attrs[RESULT])
+        """Read it back.
+
+        Raises:
+            ModelFileError: it is no result of ours.
+        """
+        found = check_result(trial, trial.user_attrs.get(RESULT))
+        parse_formats(found["formats"])
         found["points"] = tuple(Point(**point) for point in found["points"])
         found["curve"] = tuple(tuple(row) for row in found["curve"])
         return cls(number=trial.number, params=dict(trial.params), **found)
@@ -85,10 +92,31 @@ def unpack(trial: FrozenTrial) -> dict[str, Tensor]:
         StorageError: there are none, or they are damaged.
     """
     try:
-        packed = base64.b85decode(trial.system_attrs[WEIGHTS])
-        return safetensors.torch.load(zlib.decompressobj().decompress(packed, SMALL))
-    except (KeyError, ValueError, zlib.error, SafetensorError) as error:
+        packed = zlib.decompressobj()
+        weights = packed.decompress(base64.b85decode(trial.system_attrs[WEIGHTS]), _LARGEST)
+        if packed.unconsumed_tail:
+            raise ValueError(f"more than {_LARGEST >> 20} MiB")
+        return safetensors.torch.load(weights)
+    except (KeyError, ValueError, TypeError, zlib.error, SafetensorError) as error:
         raise StorageError(f"trial {trial.number} must hold its weights, got {error!r}; start another study") from error
+
+
+def weights_of(trial: FrozenTrial, spec: AnySpec) -> dict[str, Tensor]:
+    """Return the weights that a trial left for a model.
+
+    Raises:
+        StorageError: there are none, or they are another model's.
+    """
+    weights = unpack(trial)
+    wanted = {name: value.shape for name, value in build_classifier(spec, "eager").state_dict().items()}
+    found = {name: value.shape for name, value in weights.items()}
+    if found != wanted:
+        name = min(name for name in found | wanted if found.get(name) != wanted.get(name))
+        raise StorageError(
+            f"trial {trial.number} must hold its model's weights, got {name} of {tuple(found.get(name, ()))} for "
+            f"{tuple(wanted.get(name, ()))}; start another study"
+        )
+    return weights
 
 
 def parse_formats(texts: dict[str, str]) -> dict[str, Format]:

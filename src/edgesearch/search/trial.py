@@ -77,7 +77,7 @@ def train_trial(study: Study, claim: Claim, folder: Path, listener: Listener, li
         time.sleep(_PAUSE_SECONDS)  # another process is at the same training, taken for dead
         return None
     except BaseException:
-        study.ledger.release(claim.number)
+        study.ledger.abandon(claim.number)
         raise
 
 

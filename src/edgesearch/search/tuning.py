@@ -19,9 +19,10 @@ from edgesearch.pipeline.folder import RunFolder
 from edgesearch.search.configurations import Proposal
 from edgesearch.search.ledger import KIND, Ledger, kind
 from edgesearch.search.programs import Point, tuned_point
-from edgesearch.search.storage import PROGRAM, persist
+from edgesearch.search.rows import damaged
+from edgesearch.search.storage import PROGRAM
 from edgesearch.search.study import Study
-from edgesearch.search.trained import RESULT, WEIGHTS, Trained, curve, pack, unpack
+from edgesearch.search.trained import RESULT, WEIGHTS, Trained, curve, pack, weights_of
 from edgesearch.search.trial import Limit, Listener
 from edgesearch.training.fit import Fitted, fit
 
@@ -165,13 +166,14 @@ class Tuning:
             self.ledger.release(trial.number)
             time.sleep(_POLL_SECONDS)
         except BaseException:
-            self.ledger.release(trial.number)
+            self.ledger.abandon(trial.number)
             raise
 
     def _tune(self, trial: optuna.Trial, candidate: Candidate, folder: Path, listener: Listener, limit: Limit) -> None:
         started = time.monotonic()
         source = next(t for t in self._study.ledger.trials() if t.number == candidate.trained.number)
         proposal = tuned_proposal(self._study, candidate.trained, candidate.point, self._study.config.finetune)
+        start = weights_of(source, proposal.spec)
         run = RunFolder(folder / "trials" / f"{candidate.trained.identity}-{self._key(candidate).replace(' ', '-')}")
 
         def on_epoch(row: dict[str, float | int | str]) -> None:
@@ -181,7 +183,7 @@ class Tuning:
         checkpoint = run.checkpoints / "last.ckpt"
         with run.locked():
             try:
-                fitted = fit(proposal.config, proposal.dataset, proposal.spec, checkpoint, on_epoch, unpack(source))
+                fitted = fit(proposal.config, proposal.dataset, proposal.spec, checkpoint, on_epoch, start)
             except TrainingError:
                 self.ledger.drop(trial.number, "failed")
                 return
@@ -204,13 +206,9 @@ class Tuning:
         )
         self.ledger.note(trial.number, WEIGHTS, pack(fitted.state_dict))
         attributes = {RESULT: result.to_json(), KIND: "trained", "before": candidate.point.score}
-
-        def write() -> None:
-            for key, value in attributes.items():
-                trial.set_user_attr(key, value)
-            self.ledger.study.tell(trial.number, point.score, skip_if_finished=True)
-
-        persist(write)
+        for key, value in attributes.items():
+            trial.set_user_attr(key, value)
+        self.ledger.study.tell(trial.number, point.score, skip_if_finished=True)
 
 
 def load_tunings(name: str, storage: BaseStorage) -> list[Tuned]:
@@ -233,6 +231,8 @@ def tunings(ledger: Ledger) -> list[Tuned]:
 
 def _tuned(trial: FrozenTrial) -> Tuned:
     result = Trained.of(trial)
+    if PROGRAM not in trial.user_attrs:
+        raise damaged(f"trial {trial.number} of the fine-tunings", f"{PROGRAM} is missing")
     source, _, _, epochs, rate = trial.user_attrs[PROGRAM].split()
     return Tuned(int(source), trial.number, result.points[0], result, FinetuneConfig(int(epochs), float(rate)))
 

@@ -3,6 +3,7 @@
 fixed support or three phases (`three_phase`), quantised phase, best epoch and history, early stopping, checkpoints.
 """
 
+import io
 import math
 import time
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
+from edgesearch.atomic import write_bytes
 from edgesearch.cells.classifier import AnyClassifier, AnySpec
 from edgesearch.compress.calibrate import Widths
 from edgesearch.compress.finetune import FakeQuantized, calibrated, raw_graph
@@ -163,8 +166,23 @@ class EarlyStop(pl.Callback):
         self._stopped = state_dict["stopped"]
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are complete or not there. Lightning's own go through the temporary folder, on another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write one; there are no options.
+
+        Raises:
+            OSError: the disk refuses it.
+        """
+        buffer = io.BytesIO()  # (torch takes a full disk for a fault of its own)
+        torch.save(checkpoint, buffer)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(Path(path), buffer.getvalue())
+
+
 class Checkpoints(pl.Callback):
-    """Writes checkpoints/last.ckpt at the end and at most every `seconds`, complete or not at all."""
+    """Writes checkpoints/last.ckpt at the end and at most every `seconds`, through `WholeCheckpoints`."""
 
     def __init__(self, path: Path, seconds: float) -> None:
         self._path, self._seconds = path, seconds
@@ -174,7 +192,5 @@ class Checkpoints(pl.Callback):
         """Save if it is time."""
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if last or time.monotonic() - self._written >= self._seconds:
-            partial = self._path.with_suffix(".partial")
-            trainer.save_checkpoint(partial)
-            partial.replace(self._path)
+            trainer.save_checkpoint(self._path)
             self._written = time.monotonic()

@@ -27,6 +27,7 @@ from edgesearch.training.callbacks import (
     FixedSupport,
     QuantizedPhase,
     Row,
+    WholeCheckpoints,
 )
 from edgesearch.training.datamodule import SequenceData
 from edgesearch.training.fixed import FixedClassifier
@@ -115,6 +116,7 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        plugins=WholeCheckpoints(),
     )
     try:
         with memory_errors("train.batch_size or the sizes of the cell"):

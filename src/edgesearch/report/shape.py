@@ -1,0 +1,103 @@
+"""What JSON from a stranger must look like, said once as data, and read without trust.
+
+A shape is a `Kind` of single values; `[shape]`, a list of it; `{"*": shape}`, a mapping to it; `{"key": shape}`, a
+mapping that has the key, or may have it where its name ends in a question mark; `(shape, None)`, it or null.
+"""
+
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgesearch.errors import ModelFileError
+
+LARGEST = 32 << 20  # bytes of a file
+_SHOWN = 40  # characters of a value
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Single values: what they are called, and which ones they are."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+
+
+Shape = Any
+TEXT = Kind("text", lambda v: isinstance(v, str))
+NUMBER = Kind("a finite number", lambda v: type(v) in (int, float) and -1e300 < v < 1e300)
+SHARE = Kind("a number from 0 to 1", lambda v: type(v) in (int, float) and 0 <= v <= 1)
+WHOLE = Kind("a whole number of at least 0", lambda v: type(v) is int and 0 <= v < 2**53)
+COUNT = Kind("a whole number of at least 1", lambda v: type(v) is int and 1 <= v < 2**53)
+YES_OR_NO = Kind("true or false", lambda v: type(v) is bool)
+PLAIN = Kind("text, a number, true, false or null", lambda v: v is None or isinstance(v, str | int | float))
+
+
+def one_of(*options: str) -> Kind:
+    """Return the kind of these texts."""
+    return Kind(f"one of {', '.join(options)}", lambda v: v in options)
+
+
+def fault(value: Any, shape: Shape, name: str = "") -> str | None:
+    """Return where a value is not of its shape and why, for the first such place, or None."""
+    if isinstance(shape, tuple):
+        return None if value is None else fault(value, shape[0], name)
+    if isinstance(shape, Kind):
+        return None if shape.accepts(value) else _must(name, shape.words, value)
+    if isinstance(shape, list):
+        if not isinstance(value, list | tuple):
+            return _must(name, "a list", value)
+        return next((f for k, item in enumerate(value) if (f := fault(item, shape[0], f"{name}[{k}]"))), None)
+    if not isinstance(value, dict):
+        return _must(name, "a mapping", value)
+    return _fault_of_mapping(value, shape, f"{name}." if name else "")
+
+
+def _fault_of_mapping(value: dict[str, Any], shape: dict[str, Shape], prefix: str) -> str | None:
+    for key, inner in shape.items():
+        named = key.removesuffix("?")
+        if key == "*":
+            parts = list(value.items())
+        elif named in value:
+            parts = [(named, value[named])]
+        elif key.endswith("?"):
+            parts = []
+        else:
+            return f"{prefix}{named} is missing"
+        found = next((f for part, item in parts if (f := fault(item, inner, f"{prefix}{part}"))), None)
+        if found:
+            return found
+    return None
+
+
+def _must(name: str, words: str, value: Any) -> str:
+    got = value if isinstance(value, str | int | float | bool) or value is None else type(value).__name__
+    text = repr(got)[: _SHOWN + 1]
+    return f"{name or 'it'} must be {words}, got {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}"
+
+
+def read_json(path: Path, remedy: str) -> Any | None:
+    """Return what a JSON file holds, None where there is none.
+
+    Raises:
+        ModelFileError: no regular file, too large, no UTF-8, no JSON, or nested beyond reason.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+            got = f"{found.st_size >> 20} MiB" if stat.S_ISREG(found.st_mode) else "no regular file"
+            raise ModelFileError(f"{path} must be a file of at most {LARGEST >> 20} MiB, got {got}; {remedy}")
+        value = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refused)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path} is not JSON ({error}); {remedy}") from error
+    if value is None:
+        raise ModelFileError(f"{path} is not to be null; {remedy}")
+    return value
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
