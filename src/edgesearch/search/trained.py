@@ -16,6 +16,7 @@ from edgesearch.numerics.format import Format
 from edgesearch.search.programs import Point
 from edgesearch.search.space import Params
 from edgesearch.training.callbacks import Row
+from edgesearch.training.device import Ran
 
 RESULT, WEIGHTS = "result", "edgesearch:weights"
 
@@ -35,6 +36,7 @@ class Trained:
         seconds: training and measuring.
         formats: of values and constants, if it was trained in the program's numbers.
         overflows: of a training in fixed point, how many results were saturated, by place.
+        ran: the device and backend that trained; None where an earlier version did.
     """
 
     number: int
@@ -47,6 +49,7 @@ class Trained:
     seconds: float
     formats: dict[str, str]
     overflows: dict[str, int] | None
+    ran: Ran | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without what the trial itself knows."""
@@ -60,6 +63,7 @@ class Trained:
         found = dict(trial.user_attrs[RESULT])
         found["points"] = tuple(Point(**point) for point in found["points"])
         found["curve"] = tuple(tuple(row) for row in found["curve"])
+        found["ran"] = Ran(**found["ran"]) if found.get("ran") else None
         return cls(number=trial.number, params=dict(trial.params), **found)
 
 
