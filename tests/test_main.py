@@ -106,6 +106,8 @@ def test_a_run_a_rerun_and_a_test(
     assert stable <= record.keys()
     assert record["status"] == "finished"
     assert record["backend"] in ("fused", "eager")
+    assert (record["backend_problem"] is None) == (record["backend"] == "fused")
+    assert record["device"] == "cpu"
     assert record["config_hash"] == folder.name
     assert sum(map(sum, record["confusion"])) == record["data"]["rows"]["test"]
     expected = {".lock", "config.yaml", "record.json", "metrics.csv", "checkpoints", "program.npz", "export"}

@@ -70,7 +70,7 @@ def built(library: Library) -> Path:
     Raises:
         BuildError: no C++ compiler, or no nvcc for CUDA kernels, or it failed.
     """
-    compiler = (*_nvcc(), *_architectures()) if library.cuda else (_cxx(),)
+    compiler = (*nvcc(), *_architectures()) if library.cuda else (cxx(),)
     path = cache_dir() / "ops" / f"{library.name}-{_digest(compiler, library)}.so"
     if _whole(path):
         return path
@@ -101,7 +101,12 @@ def _content(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _cxx() -> str:
+def cxx() -> str:
+    """Return the C++ compiler: `CXX`, or one on the path.
+
+    Raises:
+        BuildError: there is none.
+    """
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
         found = shutil.which(name) if name else None
         if found:
@@ -109,14 +114,19 @@ def _cxx() -> str:
     raise BuildError("the fused op needs a C++20 compiler, got none; install g++ or set cell.backend=eager")
 
 
-def _nvcc() -> tuple[str, ...]:
+def nvcc() -> tuple[str, ...]:
+    """Return nvcc and its flags for the host compiler.
+
+    Raises:
+        BuildError: one of them is missing.
+    """
     home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
     found = shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")
     if found is None:
         raise BuildError(
             "the fused op needs nvcc on a GPU, got none; install the CUDA toolkit or set cell.backend=eager"
         )
-    return found, "-ccbin", _cxx()
+    return found, "-ccbin", cxx()
 
 
 def _architectures() -> tuple[str, ...]:
@@ -136,7 +146,7 @@ def nvcc_flags() -> tuple[str, ...]:
 
 def _digest(compiler: tuple[str, ...], library: Library) -> str:
     digest = hashlib.sha256()
-    for program in dict.fromkeys((compiler[0], _cxx())):
+    for program in dict.fromkeys((compiler[0], cxx())):
         digest.update(subprocess.run([program, "--version"], capture_output=True, check=False).stdout)
     for part in (compiler, torch.__version__, torch.__file__, platform.machine(), library, _FLAGS):
         digest.update(repr(part).encode())
@@ -148,19 +158,8 @@ def _digest(compiler: tuple[str, ...], library: Library) -> str:
 
 def _build(compiler: tuple[str, ...], library: Library, path: Path) -> None:
     torch_folder = Path(torch.__file__).parent
-    include = torch_folder / "include"
-    includes = (f"-I{include}", f"-I{include / 'torch' / 'csrc' / 'api' / 'include'}")
-    common = nvcc_flags() if library.cuda else _FLAGS
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-
-        def compile_one(source: str) -> str:
-            target = str(Path(folder) / (source.replace("/", "-") + ".o"))
-            flags = (*common, *library.sources[source], *includes)
-            _run(*compiler, *flags, "-c", str(sources() / source), "-o", target)
-            return target
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compile_one, library.sources))
+        objects = compile_sources(library, compiler, torch_folder / "include", Path(folder))
         linked = Path(folder) / "library.so"
         libraries = torch_folder / "lib"
         flags = [f"-L{libraries}", "-ltorch_cpu", "-ltorch", "-lc10"]
@@ -169,8 +168,27 @@ def _build(compiler: tuple[str, ...], library: Library, path: Path) -> None:
         linked.replace(path)
 
 
+def compile_sources(library: Library, compiler: tuple[str, ...], include: Path, folder: Path) -> list[str]:
+    """Compile each source of a library against torch's headers in `include`; return the object files in `folder`.
+
+    Raises:
+        BuildError: one does not compile.
+    """
+    includes = (f"-I{include}", f"-I{include / 'torch' / 'csrc' / 'api' / 'include'}")
+    common = nvcc_flags() if library.cuda else _FLAGS
+
+    def compile_one(source: str) -> str:
+        target = str(folder / (source.replace("/", "-") + ".o"))
+        _run(*compiler, *common, *library.sources[source], *includes, "-c", str(sources() / source), "-o", target)
+        return target
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(compile_one, library.sources))
+
+
 def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+        said = done.stderr.strip()[:200] or f"exit code {done.returncode} of {command[0]}"
+        reason = next((line for line in done.stderr.splitlines() if "error" in line), said)
         raise BuildError(f"the fused op must compile, got: {reason}; set cell.backend=eager or another compiler in CXX")

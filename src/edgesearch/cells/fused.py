@@ -26,27 +26,32 @@ _DTYPES = (torch.float32, torch.float64)
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _loaded(required: bool, cuda: bool = False) -> bool:
     """Build and load the op if that has not happened; warn once, or raise if it is `required`."""
-    problem = _load_op() or (_load_cuda() if cuda else None)
-    if problem is not None:
+    reason = problem(cuda)
+    if reason is not None:
         if required:
-            raise ConfigError(f"cell.backend=fused cannot be had: {problem}")
-        _warn(problem)
-    return problem is None
+            raise ConfigError(f"cell.backend=fused cannot be had: {reason}")
+        _warn(reason)
+    return reason is None
+
+
+def problem(cuda: bool) -> str | None:
+    """Return what stands in the way of the op on a CPU, or on a GPU if `cuda`; None where it is built and loaded."""
+    return _load_op() or (_load_cuda() if cuda else None)
 
 
 @cache
-def _warn(problem: str) -> None:
-    warnings.warn(f"{problem}; using the eager cells, which are slower", EdgesearchWarning, stacklevel=2)
+def _warn(reason: str) -> None:
+    warnings.warn(f"{reason}; using the eager cells, which are slower", EdgesearchWarning, stacklevel=2)
 
 
 @cache
 def _load_op() -> str | None:
     """Load the op with its CPU kernels and its derivative, and return None, or what stands in the way."""
-    problem = _load(OP, DERIVATIVE)
-    if problem is None:
+    reason = _load(OP, DERIVATIVE)
+    if reason is None:
         torch.library.register_fake("edgesearch::rnn_forward", _fake_forward)
         torch.library.register_fake("edgesearch::rnn_backward", _fake_backward)
-    return problem
+    return reason
 
 
 @cache

@@ -4,15 +4,10 @@ import platform
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, cast
-
-import torch
+from typing import Any
 
 from edgesearch.budget import FLOAT32, Size, edgeml_bytes, model_size, over_budget
-from edgesearch.cells.cell import RNNCell
-from edgesearch.cells.classifier import AnyClassifier, AnySpec, build_classifier
-from edgesearch.cells.conv import ConvClassifier
-from edgesearch.cells.fused import usable
+from edgesearch.cells.classifier import AnySpec, build_classifier
 from edgesearch.compress.threshold import nonzeros
 from edgesearch.config import Config, identity
 from edgesearch.data import Dataset
@@ -33,6 +28,7 @@ from edgesearch.pipeline.program import (
     outcome,
 )
 from edgesearch.report.record import Record
+from edgesearch.training.device import training_device, what_runs
 from edgesearch.training.fit import Fitted
 
 _PACKAGES = ("edgesearch", "torch", "pytorch-lightning", "hydra-core", "numpy")
@@ -50,12 +46,15 @@ def measured(
     model = build_classifier(spec, config.cell.backend)
     model.load_state_dict(fitted.state_dict)
     float32 = model_size(spec, FLOAT32)
+    ran = fitted.ran or what_runs(config, model, training_device(config, spec))
     record: Record = {
         "status": "finished",
         "cell": spec.cell,
         "data": describe(dataset),
         "seed": config.seed,
-        "backend": _backend(config, model),
+        "backend": ran.backend,
+        "backend_problem": ran.backend_problem,
+        "device": ran.device,
         "majority_share": majority_share(dataset.test.y),
         "epoch": fitted.epoch,
         "epochs": config.train.epochs,
@@ -137,17 +136,6 @@ def _add_program(record: Record, config: Config, dataset: Dataset, compiled: Com
     record["encodings"] = {n: c.encoding for n, c in program.constants.items() if c.integers.ndim == 2}
     record["saturations"] = {name: [int(n) for n in counts] for name, counts in found["test"].saturations.items()}
     return shipped
-
-
-def _backend(config: Config, model: AnyClassifier) -> str:
-    """Which of the backends trained the model here: `auto` takes what the machine has."""
-    if isinstance(model, ConvClassifier):
-        return "torch"
-    if config.train.arithmetic == "fixed":
-        return "integers"
-    cell = cast(RNNCell, model.rnn.cells[0])
-    device = "cuda" if config.train.device != "cpu" and torch.cuda.is_available() else "cpu"
-    return "fused" if usable(cell, torch.zeros(1, device=device), config.cell.backend) else "eager"
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:

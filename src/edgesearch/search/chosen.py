@@ -114,7 +114,7 @@ def _measured(study: Study, program: Program, proposal: Proposal, weights: dict[
         for epoch, (phase, score, loss) in enumerate(source.curve)
     ]
     formats = parse_formats(source.formats)
-    fitted = Fitted(weights, source.epoch, history, None, source.seconds, formats, source.overflows)
+    fitted = Fitted(weights, source.epoch, history, None, source.seconds, formats, source.overflows, source.ran)
     run.write_config(proposal.config)
     run.save_best(weights)
     record = measured(proposal.config, proposal.dataset, proposal.spec, fitted, run)

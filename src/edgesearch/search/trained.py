@@ -18,6 +18,7 @@ from edgesearch.search.programs import Point
 from edgesearch.search.rows import check_result
 from edgesearch.search.space import Params
 from edgesearch.training.callbacks import Row
+from edgesearch.training.device import Ran
 
 RESULT, WEIGHTS = "result", "edgesearch:weights"
 _LARGEST = 256 << 20  # bytes of a model's weights
@@ -38,6 +39,7 @@ class Trained:
         seconds: training and measuring.
         formats: of values and constants, if it was trained in the program's numbers.
         overflows: of a training in fixed point, how many results were saturated, by place.
+        ran: the device and backend that trained; None where an earlier version did.
     """
 
     number: int
@@ -50,6 +52,7 @@ class Trained:
     seconds: float
     formats: dict[str, str]
     overflows: dict[str, int] | None
+    ran: Ran | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without what the trial itself knows."""
@@ -68,6 +71,7 @@ class Trained:
         parse_formats(found["formats"])
         found["points"] = tuple(Point(**point) for point in found["points"])
         found["curve"] = tuple(tuple(row) for row in found["curve"])
+        found["ran"] = Ran(**found["ran"]) if found.get("ran") else None
         return cls(number=trial.number, params=dict(trial.params), **found)
 
 

@@ -127,6 +127,7 @@ def _train(
             seconds=round(fitted.seconds_before + time.monotonic() - started, 3),
             formats={name: str(chosen) for name, chosen in fitted.formats.items()},
             overflows=fitted.overflows,
+            ran=fitted.ran,
         )
         point = study.stands_for(result)
         summary = {"trial": claim.number, "float_accuracy": result.float_accuracy} | point.to_json()

@@ -203,6 +203,7 @@ class Tuning:
             seconds=round(fitted.seconds_before + seconds, 3),
             formats={name: str(chosen) for name, chosen in fitted.formats.items()},
             overflows=fitted.overflows,
+            ran=fitted.ran,
         )
         self.ledger.note(trial.number, WEIGHTS, pack(fitted.state_dict))
         attributes = {RESULT: result.to_json(), KIND: "trained", "before": candidate.point.score}

@@ -18,7 +18,7 @@ from edgesearch.compress.threshold import sparse_tensors
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
 from edgesearch.data.scores import class_weights
-from edgesearch.errors import ConfigError, ModelFileError, TrainingError
+from edgesearch.errors import ModelFileError, TrainingError
 from edgesearch.numerics.format import Format
 from edgesearch.training.callbacks import (
     BestEpoch,
@@ -30,13 +30,14 @@ from edgesearch.training.callbacks import (
     WholeCheckpoints,
 )
 from edgesearch.training.datamodule import SequenceData
+from edgesearch.training.device import Ran, training_device, what_runs
 from edgesearch.training.fixed import FixedClassifier
 from edgesearch.training.module import SequenceClassifier
 from edgesearch.training.phases import Phases
 from edgesearch.training.three_phase import ThreePhase
 from edgesearch.untrusted import DamagedError
 
-_ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "auto": "auto"}
+_ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Fitted:
     """The best epoch's weights and number (from 0), a row an epoch, where training was resumed, the cost before.
 
     `formats` are those in which it was trained, empty for a training in floats; `overflows`, of a training in fixed
-    point, how many results were saturated, by place.
+    point, how many results were saturated, by place. `ran` is what trained, None where that is not known.
     """
 
     state_dict: dict[str, Tensor]
@@ -54,6 +55,7 @@ class Fitted:
     seconds_before: float
     formats: dict[str, Format]
     overflows: dict[str, int] | None = None
+    ran: Ran | None = None
 
 
 def fit(
@@ -75,15 +77,13 @@ def fit(
         start: weights to begin with, whose zeros stay, instead of drawing them and going through the phases.
 
     Raises:
+        ConfigError: there is no such device.
         TrainingError: the loss is not finite, or no epoch met the sparsity.
         MemoryLimitError: the machine refused memory.
         ModelFileError: the checkpoint is damaged.
         KeyboardInterrupt: Ctrl-C, which Lightning turns into an exit with interrupts ignored.
     """
-    if config.train.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "train.device=cuda needs a CUDA device and a torch built for it, got none; set train.device=cpu"
-        )
+    device = training_device(config, spec)
     _quiet()
     torch.manual_seed(config.seed)
     model = build_classifier(spec, config.cell.backend)
@@ -106,7 +106,7 @@ def fit(
         callbacks.append(EarlyStop(config.train.patience, best, phases))
     callbacks.append(Checkpoints(checkpoint, config.train.checkpoint_seconds))
     trainer = pl.Trainer(
-        accelerator="cpu" if config.train.arithmetic == "fixed" else _ACCELERATORS[config.train.device],
+        accelerator=_ACCELERATORS[device],
         devices=1,
         max_epochs=config.train.epochs,
         callbacks=callbacks,
@@ -132,8 +132,9 @@ def fit(
     weights, formats, overflows = chosen["state_dict"], quantized.formats, None
     if isinstance(module, FixedClassifier):
         weights, formats, overflows = module.fixed.shipped(weights), module.formats, module.overflows
-    history = best.history
-    return Fitted(weights, chosen["epoch"], history, best.resumed_at, best.seconds_before, formats, overflows)
+    history, before = best.history, best.seconds_before
+    ran = what_runs(config, model, trainer.strategy.root_device.type)
+    return Fitted(weights, chosen["epoch"], history, best.resumed_at, before, formats, overflows, ran)
 
 
 def _three_phases(spec: AnySpec, phases: Phases) -> list[pl.Callback]:
