@@ -33,7 +33,7 @@ LAYERS = {
 ALLOWED = {
     "errors": set(),
     "untrusted": set(),
-    "config": {"errors"},
+    "config": {"errors", "untrusted"},
     "atomic": {"config"},
     "plain": {"config"},
     "numerics": {"errors", "untrusted", "config", "atomic"},

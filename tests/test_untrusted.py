@@ -18,7 +18,9 @@ from edgesearch.cells.checkpoints import read_checkpoint
 from edgesearch.cells.edgeml import load_edgeml
 from edgesearch.errors import DataError, EdgesearchError, ModelFileError
 from edgesearch.numerics.storage import load
-from edgesearch.untrusted import DamagedError, read_arrays, read_json, read_text
+from edgesearch.untrusted.arrays import read_arrays
+from edgesearch.untrusted.files import DamagedError
+from edgesearch.untrusted.text import read_json, read_text
 from tests.conftest import composed
 
 MOST = 80 << 20  # bytes, of which an archive may unpack to 64 MiB

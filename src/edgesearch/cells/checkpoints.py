@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgesearch.untrusted import DamagedError, check_archive
+from edgesearch.untrusted.arrays import check_archive
+from edgesearch.untrusted.files import DamagedError
 
 _MOST = 4 << 30  # bytes of a checkpoint
 _TEXT = 64 << 20  # bytes of its pickle

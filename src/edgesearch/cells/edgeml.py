@@ -20,7 +20,8 @@ from edgesearch.cells.nonlinear import Function
 from edgesearch.cells.rnn import RNNS
 from edgesearch.cells.spec import KINDS, CellKind
 from edgesearch.errors import ConfigError, EdgesearchWarning, ModelFileError
-from edgesearch.untrusted import SMALL, Array, DamagedError, read_arrays
+from edgesearch.untrusted.arrays import SMALL, Array, read_arrays
+from edgesearch.untrusted.files import DamagedError
 
 _NAMES = (
     {f"{letter}{suffix}" for letter in "WU" for suffix in ("", "1", "2", "3", "4")}

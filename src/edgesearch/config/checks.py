@@ -15,6 +15,8 @@ def check(config: Config) -> None:
     """Raise `ConfigError` naming the first broken rule, the value and an override that satisfies it."""
     for path, rule, value in _keys(config):
         broken = None if value is None else rule.broken_by(value)
+        if isinstance(value, str) and "${" in value:
+            raise ConfigError(f"{path} must be a value of its own, got {shown(value)}; leave ${{ out of it")
         if broken:
             raise ConfigError(f"{path} must be {broken}, got {shown(value)}; set {path}={rule.remedy(value)}")
     for contradiction in _CONTRADICTIONS:
@@ -245,6 +247,12 @@ def _search(config: Config) -> str | None:
     return None
 
 
+def _prefix(config: Config) -> str | None:
+    if config.export.prefix == "model" or config.export.name == "c":
+        return None
+    return f"export.prefix belongs to export=c, got {config.export.prefix} for {config.export.name}; leave it out"
+
+
 _CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
     _convolutional,
     _gate,
@@ -260,4 +268,5 @@ _CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
     _study,
     _approximate,
     _search,
+    _prefix,
 )

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import functools
+from collections.abc import Iterator
 from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -14,6 +15,8 @@ from edgesearch.config.checks import check
 from edgesearch.config.rules import FIRST, Rule
 from edgesearch.config.schema import Config
 from edgesearch.errors import ConfigError, ModelFileError
+from edgesearch.untrusted.files import DamagedError
+from edgesearch.untrusted.text import read_yaml
 
 _KEPT_SHARES = {"sW": "schedule.wSparsity", "sU": "schedule.uSparsity"}
 _OTHER_NAMES = {
@@ -49,23 +52,35 @@ def typed_config(tree: DictConfig) -> Config:
 
 
 def load_config(path: Path) -> Config:
-    """Read the config.yaml of a run folder.
+    """Read the config.yaml of a run folder, which may be anyone's: nothing in it is resolved.
 
     Raises:
-        ModelFileError: the file is missing, is not YAML or breaks a rule.
+        ModelFileError: the file is missing, is not YAML, holds an interpolation or breaks a rule.
     """
     try:
-        tree = OmegaConf.load(path)
+        tree = read_yaml(path)
     except FileNotFoundError as error:
         raise ModelFileError(f"a run folder holds config.yaml, got none at {path}; give the folder of a run") from error
-    except Exception as error:
-        raise ModelFileError(f"{path} is not readable YAML; train the run again") from error
-    if not isinstance(tree, DictConfig):
+    except (DamagedError, OSError) as error:
+        raise ModelFileError(f"{path} is not readable YAML: {error}; train the run again") from error
+    if not isinstance(tree, dict):
         raise ModelFileError(f"{path} must hold a mapping; train the run again")
+    asked = next((text for text in _texts(tree) if "${" in text), None)
+    if asked is not None:
+        raise ModelFileError(f"{path} must hold values, got {asked[:80]!r}, which asks for others; train the run again")
     try:
-        return typed_config(tree)
-    except ConfigError as error:
-        raise ModelFileError(f"{path} is not a config of this version ({error}); train the run again") from error
+        return typed_config(OmegaConf.create(tree))
+    except (ConfigError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise ModelFileError(f"{path} is not a config of this version ({reason}); train the run again") from error
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict | list):
+        for part in (*node, *node.values()) if isinstance(node, dict) else node:
+            yield from _texts(part)
 
 
 def _fill(tree: DictConfig, schema: type) -> None:

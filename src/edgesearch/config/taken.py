@@ -13,14 +13,14 @@ _ALWAYS = (
 TAKEN: dict[str, tuple[str, ...]] = {
     "train": (*_MODEL, "experiment"),
     "search": (*_MODEL, "experiment", "search", "finetune"),
-    "compress": (*_MODEL, "experiment", "finetune", "prune", "export"),
-    "test": ("export",),
+    "compress": (*_MODEL, "experiment", "finetune", "prune", "export.name"),
+    "test": ("export.name",),
     "quantize": (
-        "export", "quant.error_margin", "quant.range", "quant.function_error", "quant.calibration_rows",
+        "export.name", "quant.error_margin", "quant.range", "quant.function_error", "quant.calibration_rows",
     ),
     "prune": ("prune",),
     "profile": (),
-    "finetune": ("finetune", "quant", "export"),
+    "finetune": ("finetune", "quant", "export.name"),
     "export": ("export", "pick"),
     "show": (),
     "secure": ("secure",),

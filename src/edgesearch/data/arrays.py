@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from edgesearch.errors import DataError
-from edgesearch.untrusted import Array, DamagedError, read_arrays
+from edgesearch.untrusted.arrays import Array, read_arrays
+from edgesearch.untrusted.files import DamagedError
 
 __all__ = ["Array", "load_npy", "load_npz"]
 

@@ -15,7 +15,7 @@ from edgesearch.config import DataConfig
 from edgesearch.data.arrays import load_npz
 from edgesearch.data.dataset import Floats, RawData, Split
 from edgesearch.data.sources import Source, locate, reading
-from edgesearch.untrusted import check_archive
+from edgesearch.untrusted.arrays import check_archive
 
 _PUBLIC = Source(
     "har2/human+activity+recognition+using+smartphones.zip",

@@ -21,7 +21,7 @@ from edgesearch.data.dataset import Floats, RawData, Split
 from edgesearch.data.features import FrontEnd, cached
 from edgesearch.data.sources import Source, digest, locate, reading
 from edgesearch.errors import DataError
-from edgesearch.untrusted import check_archive
+from edgesearch.untrusted.arrays import check_archive
 
 RATE = 16000
 KEYWORDS = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")

@@ -10,7 +10,8 @@ from pathlib import Path
 from edgesearch.atomic import atomic_folder
 from edgesearch.errors import ConfigError, EdgesearchWarning
 from edgesearch.numerics.program import IntegerProgram
-from edgesearch.untrusted import DamagedError, read_json
+from edgesearch.untrusted.files import DamagedError
+from edgesearch.untrusted.text import read_json
 
 CONDITIONS = "It may be used, changed and passed on without conditions (SPDX-License-Identifier: CC0-1.0)."
 FRONT_END = "front end"  # of what is said about a program: how samples became frames

@@ -17,7 +17,9 @@ from edgesearch.numerics.decode import decode
 from edgesearch.numerics.format import ChannelFormat, Format
 from edgesearch.numerics.operations import Operation
 from edgesearch.numerics.program import Constant, IntegerProgram, Value, set_of
-from edgesearch.untrusted import DamagedError, parse_json, read_arrays
+from edgesearch.untrusted.arrays import read_arrays
+from edgesearch.untrusted.files import DamagedError
+from edgesearch.untrusted.text import parse_json
 
 VERSIONS = (1, 2)  # the second has formats by channel
 _MOST_BYTES = 64 << 20  # of all arrays, unpacked

@@ -19,7 +19,7 @@ from edgesearch.export import export_c
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.numerics.storage import load, save
 from edgesearch.report.record import Record, read_record
-from edgesearch.untrusted import DamagedError
+from edgesearch.untrusted.files import DamagedError
 
 
 class RunFolder:

@@ -10,7 +10,6 @@ from torch import Tensor
 from edgesearch.cells.classifier import AnyClassifier, AnySpec, build_classifier
 from edgesearch.compress.structure import HIDDEN, Structure, pruned_spec, pruned_weights
 from edgesearch.config import Config
-from edgesearch.config.yaml_file import YamlError, read_yaml
 from edgesearch.data import Dataset, load_dataset, source_digest
 from edgesearch.data.batches import tensors
 from edgesearch.data.dataset import Ints
@@ -22,6 +21,8 @@ from edgesearch.pipeline.program import Compiled, compile_classifier, recompiled
 from edgesearch.pipeline.show import finished_run
 from edgesearch.pipeline.train import spec_for
 from edgesearch.report.record import Record
+from edgesearch.untrusted.files import DamagedError
+from edgesearch.untrusted.text import read_yaml
 
 QUANTIZATION, PRUNING = "quantization.yml", "pruning.yml"
 
@@ -151,7 +152,7 @@ def _read(path: Path, key: str, task: str) -> dict[Any, Any]:
         found = read_yaml(path)
     except FileNotFoundError as error:
         raise ModelFileError(f"{wanted}, got no such file; run task={task}") from error
-    except YamlError as error:
+    except (DamagedError, OSError) as error:
         raise ModelFileError(f"{wanted}, got another file ({error}); run task={task}") from error
     part = found.get(key) if isinstance(found, dict) else None
     if not isinstance(part, dict) or not part:

@@ -17,8 +17,9 @@ from edgesearch.report.shape import (
     Shape,
     fault,
     one_of,
-    read_json,
 )
+from edgesearch.untrusted.files import DamagedError
+from edgesearch.untrusted.text import read_json
 
 Record = dict[str, Any]
 NAME = "record.json"
@@ -103,7 +104,7 @@ def read_record(folder: Path) -> Record | None:
         ModelFileError: the file is not a record.
     """
     path, remedy = folder / NAME, "delete it and run the command again"
-    record = read_json(path, remedy)
+    record = _read(path, remedy)
     if record is None:
         return None
     if not isinstance(record, dict) or not isinstance(record.get("status"), str):
@@ -121,7 +122,7 @@ def read_summary(folder: Path) -> Record | None:
         ModelFileError: it is damaged.
     """
     path, remedy = folder / SUMMARY, "delete it and run the search again"
-    summary = read_json(path, remedy)
+    summary = _read(path, remedy)
     if summary is None:
         return None
     found = fault(summary, _SEARCHED)
@@ -131,6 +132,19 @@ def read_summary(folder: Path) -> Record | None:
     if found:
         raise ModelFileError(f"{path} is not the summary of a search: {found}; {remedy}")
     return dict(summary)
+
+
+def _read(path: Path, remedy: str) -> Any | None:
+    """What a JSON file holds, None where there is none."""
+    try:
+        found = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except DamagedError as error:
+        raise ModelFileError(f"{path} is not JSON of a size that is read: {error}; {remedy}") from error
+    if found is None:
+        raise ModelFileError(f"{path} is not to be null; {remedy}")
+    return found
 
 
 def _fault(record: Any) -> str | None:

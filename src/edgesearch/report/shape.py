@@ -1,19 +1,13 @@
-"""What JSON from a stranger must look like, said once as data, and read without trust.
+"""What JSON from a stranger must look like, said once as data.
 
 A shape is a `Kind` of single values; `[shape]`, a list of it; `{"*": shape}`, a mapping to it; `{"key": shape}`, a
 mapping that has the key, or may have it where its name ends in a question mark; `(shape, None)`, it or null.
 """
 
-import json
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from edgesearch.errors import ModelFileError
-
-LARGEST = 32 << 20  # bytes of a file
 _SHOWN = 40  # characters of a value
 
 
@@ -76,28 +70,3 @@ def _must(name: str, words: str, value: Any) -> str:
     got = value if isinstance(value, str | int | float | bool) or value is None else type(value).__name__
     text = repr(got)[: _SHOWN + 1]
     return f"{name or 'it'} must be {words}, got {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}"
-
-
-def read_json(path: Path, remedy: str) -> Any | None:
-    """Return what a JSON file holds, None where there is none.
-
-    Raises:
-        ModelFileError: no regular file, too large, no UTF-8, no JSON, or nested beyond reason.
-    """
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
-            got = f"{found.st_size >> 20} MiB" if stat.S_ISREG(found.st_mode) else "no regular file"
-            raise ModelFileError(f"{path} must be a file of at most {LARGEST >> 20} MiB, got {got}; {remedy}")
-        value = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refused)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} is not JSON ({error}); {remedy}") from error
-    if value is None:
-        raise ModelFileError(f"{path} is not to be null; {remedy}")
-    return value
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")

@@ -35,7 +35,7 @@ from edgesearch.training.fixed import FixedClassifier
 from edgesearch.training.module import SequenceClassifier
 from edgesearch.training.phases import Phases
 from edgesearch.training.three_phase import ThreePhase
-from edgesearch.untrusted import DamagedError
+from edgesearch.untrusted.files import DamagedError
 
 _ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}
 

@@ -1,14 +1,8 @@
-"""Files that others made: sizes are read from headers, and refused, before anything of that size is allocated.
+"""Arrays that others made: sizes are read from headers, and refused, before anything of that size is allocated."""
 
-Paths flow in, arrays, text and JSON come out. What is wrong with a file is a `DamagedError`, a ValueError whose words
-are a reason; who reads the file says in its own error which file it is and what to do.
-"""
-
-import json
 import lzma
 import math
 import os
-import stat
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,59 +11,15 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesearch.untrusted.files import DamagedError, mebibytes, opened
+
 Array = npt.NDArray[Any]
-SMALL, TEXT = 64 << 20, 16 << 20  # bytes that a file may unpack to, whatever its own size; bytes of a text file
+SMALL = 64 << 20  # bytes that a file may unpack to, whatever its own size
 _RATIO = 20  # else times its own size
 _ENTRIES = 10_000
 # what zipfile and numpy raise for archives and headers that are none
 _DAMAGES = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError, RuntimeError, MemoryError, OSError)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-
-
-class DamagedError(ValueError):
-    """A file is not what it should be; the message is the reason, without the file's name."""
-
-
-def read_text(path: Path, most: int = TEXT) -> str:
-    """Return the text of a UTF-8 file of at most `most` bytes.
-
-    Raises:
-        DamagedError: it is longer, no text, or no regular file.
-        OSError: it cannot be read.
-    """
-    with _opened(path, most) as file:
-        try:
-            return file.read(most + 1).decode()
-        except UnicodeDecodeError as error:
-            raise DamagedError(f"it is no UTF-8 text (byte {error.start})") from error
-
-
-def read_json(path: Path, most: int = TEXT) -> Any:
-    """Return what a JSON file holds.
-
-    Raises:
-        DamagedError: as `read_text` does, or for text that is no JSON or nests too deeply.
-        OSError: it cannot be read.
-    """
-    return parse_json(read_text(path, most))
-
-
-def parse_json(text: str) -> Any:
-    """Return what JSON text holds; NaN and infinity, which JSON has not, are refused.
-
-    Raises:
-        DamagedError: the text is no JSON or nests too deeply.
-    """
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise DamagedError("it nests too deeply") from error
-    except ValueError as error:
-        raise DamagedError(f"it is no JSON ({error})") from error
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
 
 
 def read_arrays(path: Path, most: int | None = None) -> Array | dict[str, Array]:
@@ -85,7 +35,7 @@ def read_arrays(path: Path, most: int | None = None) -> Array | dict[str, Array]
         OSError: it cannot be read.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with _opened(path, memory) as file:
+    with opened(path, memory) as file:
         size = os.fstat(file.fileno()).st_size
         try:
             if file.read(4) != b"PK\x03\x04":
@@ -107,7 +57,7 @@ def check_archive(archive: zipfile.ZipFile, most: int) -> None:
         raise DamagedError(f"it has {len(entries)} entries, more than {_ENTRIES}")
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > most:
-        raise DamagedError(f"it unpacks to {_mebibytes(unpacked)}, more than {_mebibytes(most)}")
+        raise DamagedError(f"it unpacks to {mebibytes(unpacked)}, more than {mebibytes(most)}")
 
 
 def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
@@ -129,20 +79,6 @@ def _array(file: IO[bytes], size: int, most: int) -> Array:
     if claimed > there:
         raise DamagedError(f"its header asks for {claimed} bytes, of which {there} are there")
     if claimed > most:
-        raise DamagedError(f"its header asks for {_mebibytes(claimed)}, more than {_mebibytes(most)}")
+        raise DamagedError(f"its header asks for {mebibytes(claimed)}, more than {mebibytes(most)}")
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _opened(path: Path, most: int) -> IO[bytes]:
-    """Open a regular file of at most `most` bytes; a pipe or a device would never end."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise DamagedError("it is no regular file")
-    if found.st_size > most:
-        raise DamagedError(f"it has {_mebibytes(found.st_size)}, more than {_mebibytes(most)}")
-    return path.open("rb")
-
-
-def _mebibytes(count: int) -> str:
-    return f"{count / 2**20:.3g} MiB"
