@@ -57,10 +57,10 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     "text",
     [
-        BOMB, "run: &a [*a]\n", "[" * 5000, "{" * 5000, b"\xff\xfe\x00", "run: !!python/object/apply:os.system ['id']\n",
-        "", "- 1\n", "null\n", "3\n", "seed: [\n", "seed: 99999999999999999999999999\n", "seed: {}\n", "data: 3\n",
-        "data: null\n", "? [1, 2]\n: 3\n", "seed: 2001-99-99\n", "x: " + "1" * (1 << 20), "seed: .inf\n", "seed: 1e400\n",
-        "1: 2\n", "task: []\n",
+        BOMB, "run: &a [*a]\n", "[" * 5000, "{" * 5000, b"\xff\xfe\x00",
+        "run: !!python/object/apply:os.system ['id']\n", "", "- 1\n", "null\n", "3\n", "seed: [\n",
+        "seed: 99999999999999999999999999\n", "seed: {}\n", "data: 3\n", "data: null\n", "? [1, 2]\n: 3\n",
+        "seed: 2001-99-99\n", "x: " + "1" * (1 << 20), "seed: .inf\n", "seed: 1e400\n", "1: 2\n", "task: []\n",
     ],
     ids=range(22),
 )  # fmt: skip
