@@ -102,3 +102,9 @@ def test_every_source_of_the_op_belongs_to_a_library() -> None:
     listed |= build._X86_KERNELS.keys()
     folder = build.sources()
     assert listed == {str(file.relative_to(folder)) for file in folder.rglob("*") if file.suffix in (".cpp", ".cu")}
+
+
+def test_the_op_asks_for_the_abi_of_the_oldest_torch(versions: ModuleType) -> None:
+    (torch,) = (each for each in versions.declared() if each.name == "torch")
+    major, minor = map(int, versions.oldest(torch).removeprefix("torch==").split("."))
+    assert build.STABLE_ABI.endswith(f"=0x{major:02x}{minor:02x}{0:012x}")

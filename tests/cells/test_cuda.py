@@ -87,7 +87,7 @@ def emulation(tmp_path_factory: pytest.TempPathFactory) -> Device:
     # the runtime's header is ours; -fno-extern-tls-init: shared memory needs no initialisation
     command = [
         compiler, "-std=c++20", "-O1", "-fPIC", "-shared", "-w", "-fno-extern-tls-init",
-        "-DTORCH_TARGET_VERSION=0x020b000000000000", f"-I{EMULATION}", f"-I{build.sources()}", f"-I{include}",
+        build.STABLE_ABI, f"-I{EMULATION}", f"-I{build.sources()}", f"-I{include}",
         f"-I{include / 'torch' / 'csrc' / 'api' / 'include'}", str(EMULATION / "op.cpp"), "-o", str(library),
         f"-L{folder / 'lib'}", "-ltorch_cpu", "-ltorch", "-lc10", f"-Wl,-rpath,{folder / 'lib'}",
     ]  # fmt: skip

@@ -1,8 +1,10 @@
 """The second level, the front, and what is fine-tuned."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 
 from edgesearch.config import BudgetConfig
@@ -12,9 +14,10 @@ from edgesearch.search.configurations import size_at
 from edgesearch.search.programs import Point, hypervolume, most_accurate, points, representative
 from edgesearch.search.sampling import RUNGS, Rungs
 from edgesearch.search.study import Study
-from edgesearch.search.trained import Trained
+from edgesearch.search.trained import RESULT, Trained
 from edgesearch.search.trial import phase_lengths
 from edgesearch.search.tuning import candidates
+from edgesearch.training.device import Ran
 from tests.conftest import composed
 from tests.search.helpers import study
 
@@ -133,3 +136,12 @@ def test_accuracies_of_different_phases_are_never_compared(epochs: int, options:
     assert steps == sorted(set(steps))
     assert len(steps) <= 3 * RUNGS
     assert steps[-1] % RUNGS == RUNGS - 1
+
+
+@pytest.mark.parametrize("ran", [None, Ran("cuda", "eager", "no nvcc")])
+def test_what_trained_is_kept_and_older_results_have_none(ran: Ran | None) -> None:
+    kept = json.loads(json.dumps(replace(trained(0, 0.5, point(100, 0.5)), ran=ran).to_json()))
+    if ran is None:
+        del kept["ran"]
+    trial = optuna.trial.create_trial(value=0.0, user_attrs={RESULT: kept})
+    assert Trained.of(trial).ran == ran

@@ -26,7 +26,7 @@ from edgesearch.errors import EdgesearchError
 
 # -fno-math-errno and -fno-trapping-math change no result; -ffast-math would.
 _FLAGS = ("-std=c++20", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-w")
-_STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # torch 2.11
+STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # torch 2.11, the oldest that pyproject.toml admits
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ _X86_KERNELS = {
 }
 OP = Library(
     "rnn",
-    {"binding.cpp": (_STABLE_ABI,), "cpu/dispatch.cpp": (), "cpu/kernel_plain.cpp": ()}
+    {"binding.cpp": (STABLE_ABI,), "cpu/dispatch.cpp": (), "cpu/kernel_plain.cpp": ()}
     | (_X86_KERNELS if platform.machine() in ("x86_64", "AMD64") else {}),
 )
 DERIVATIVE = Library("rnn-autograd", {"autograd.cpp": ()})
-CUDA_KERNELS = Library("rnn-cuda", {"gpu/binding.cpp": (_STABLE_ABI, "-DUSE_CUDA"), "gpu/kernel.cu": ()}, cuda=True)
+CUDA_KERNELS = Library("rnn-cuda", {"gpu/binding.cpp": (STABLE_ABI, "-DUSE_CUDA"), "gpu/kernel.cu": ()}, cuda=True)
 
 
 class BuildError(EdgesearchError):
