@@ -318,3 +318,41 @@ def test_a_worker_that_starts_in_an_outage_waits_and_a_first_start_does_not(
         with pytest.raises(StorageError, match="server closed the connection"):
             storages.open_storage(url, 20)
         assert clock.now < 1020
+
+
+def test_a_trial_without_its_owner_s_note_is_left_to_it_after_an_outage(tmp_path: Path) -> None:
+    found = study(tmp_path)
+    storage, clock = patient(found), Clock()
+    storage.outage = outage(clock)
+    found.ledger.study.ask()
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("update trials set datetime_start = '2020-01-01 00:00:00.000000'"))
+    found.ledger.reap()
+    assert found.counts().running == 1
+    clock.now += 59
+    with pytest.warns(EdgesearchWarning):
+        storage.outage.ride_out(away_for(clock, 100))
+    clock.now += 59
+    found.ledger.reap()
+    assert found.counts().running == 1
+    clock.now += 2
+    found.ledger.reap()
+    assert found.counts().running == 0
+
+
+def test_a_trial_that_was_given_away_while_it_was_drawn_is_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = study(tmp_path)
+    take, given_away = found.ledger.take, list[int]()
+
+    def lose_the_first() -> optuna.Trial:
+        trial = take()
+        if not given_away:
+            given_away.append(trial.number)
+            found.ledger.storage.set_trial_state_values(found.ledger.id(trial.number), TrialState.FAIL)
+        return trial
+
+    monkeypatch.setattr(found.ledger, "take", lose_the_first)
+    assert claimed(found).number == given_away[0] + 1
+    assert found.counts().running == 1

@@ -151,6 +151,8 @@ class Ledger:
         if name is not None:
             return dead(name) is True
         assert trial.datetime_start is not None
+        if isinstance(self.storage, PatientStorage) and not self.storage.outage.watched(_UNOWNED_SECONDS):
+            return False  # its owner may be waiting for the storage with the note in hand
         return (datetime.datetime.now() - trial.datetime_start).total_seconds() > _UNOWNED_SECONDS
 
     def _failed(self, trial: FrozenTrial) -> bool:

@@ -243,6 +243,12 @@ class Study:
 
     def _draw(self) -> Claim | str:
         """Take a trial; return the reason if it is not to be trained."""
+        try:
+            return self._drawn()
+        except UpdateFinishedTrialError:
+            return "this process was silent for so long that its trial was given to another one"
+
+    def _drawn(self) -> Claim | str:
         study = self.ledger.study
         seed, count = self.config.seed, len(self.ledger.trials())
         study.sampler = sampler(self.config.search, seed, count, alone=self._alone)

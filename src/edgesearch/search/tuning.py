@@ -145,29 +145,37 @@ class Tuning:
     def _take(
         self, candidate: Candidate, wanted: Sequence[Candidate], folder: Path, listener: Listener, limit: Limit
     ) -> None:
-        trial = self.ledger.take()
-        asked = trial.user_attrs.get(PROGRAM)  # one that is done again brings its own
-        found = next((c for c in wanted if self._key(c) == asked), None) if asked is not None else candidate
+        try:
+            trial = self.ledger.take()
+            found = self._agreed(trial, candidate, wanted)
+        except UpdateFinishedTrialError:
+            return  # this process was silent for so long that another one took it up
         if found is None:
-            self.ledger.drop(trial.number, "surplus")
-            return
-        key = self._key(found)
-        trial.set_user_attr(PROGRAM, key)
-        others = [t for t in self.ledger.trials() if t.user_attrs.get(PROGRAM) == key and t.number < trial.number]
-        if any(t.state == TrialState.RUNNING or kind(t) in ("trained", "failed") for t in others):
             self.ledger.drop(trial.number, "surplus")
             return
         try:
             with self.ledger.beating(trial.number):
                 self._tune(trial, found, folder, listener, limit)
         except UpdateFinishedTrialError:
-            return  # this process was silent for so long that another one took it up
+            return  # (the same)
         except RunInUseError:
             self.ledger.release(trial.number)
             time.sleep(_POLL_SECONDS)
         except BaseException:
             self.ledger.abandon(trial.number)
             raise
+
+    def _agreed(self, trial: optuna.Trial, candidate: Candidate, wanted: Sequence[Candidate]) -> Candidate | None:
+        """Note what a trial tunes, and return it; None if it is not wanted, done, or under way elsewhere."""
+        asked = trial.user_attrs.get(PROGRAM)  # one that is done again brings its own
+        found = next((c for c in wanted if self._key(c) == asked), None) if asked is not None else candidate
+        if found is None:
+            return None
+        key = self._key(found)
+        trial.set_user_attr(PROGRAM, key)
+        others = [t for t in self.ledger.trials() if t.user_attrs.get(PROGRAM) == key and t.number < trial.number]
+        needed = not any(t.state == TrialState.RUNNING or kind(t) in ("trained", "failed") for t in others)
+        return found if needed else None
 
     def _tune(self, trial: optuna.Trial, candidate: Candidate, folder: Path, listener: Listener, limit: Limit) -> None:
         started = time.monotonic()
