@@ -19,7 +19,7 @@ from edgesearch.pipeline.measured import measured
 from edgesearch.report.loggers import open_loggers
 from edgesearch.report.progress import TrainingProgress
 from edgesearch.report.record import Record, write_record
-from edgesearch.training.fit import fit
+from edgesearch.training.fit import check_device, fit
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def trained_once(folder: RunFolder, prepare: Callable[[], Training]) -> Record:
     `failed` and the error's line; the same command tries again, from the last checkpoint if there is one.
 
     Raises:
-        ConfigError: it needs more memory than is free.
+        ConfigError: it needs more memory than is free, or a device that is not there.
         RunInUseError: another process is at it.
         EdgesearchError: the training failed.
     """
@@ -62,6 +62,7 @@ def trained_once(folder: RunFolder, prepare: Callable[[], Training]) -> Record:
         return record
     training = prepare()
     dataset = training.dataset
+    check_device(training.config)
     check_memory(training.config, training.spec, len(dataset.train), len(dataset.validation))
     with folder.locked():
         return folder.finished() or _live(training, folder)

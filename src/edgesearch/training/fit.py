@@ -77,10 +77,7 @@ def fit(
         ModelFileError: the checkpoint is damaged.
         KeyboardInterrupt: Ctrl-C, which Lightning turns into an exit with interrupts ignored.
     """
-    if config.train.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "train.device=cuda needs a CUDA device and a torch built for it, got none; set train.device=cpu"
-        )
+    check_device(config)
     _quiet()
     torch.manual_seed(config.seed)
     model = build_classifier(spec, config.cell.backend)
@@ -130,6 +127,14 @@ def fit(
         weights, formats, overflows = module.fixed.shipped(weights), module.formats, module.overflows
     history = best.history
     return Fitted(weights, chosen["epoch"], history, best.resumed_at, best.seconds_before, formats, overflows)
+
+
+def check_device(config: Config) -> None:
+    """Raise `ConfigError` if the device that is asked for is not there."""
+    if config.train.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "train.device=cuda needs a CUDA device and a torch built for it, got none; set train.device=cpu"
+        )
 
 
 def _three_phases(spec: AnySpec, phases: Phases) -> list[pl.Callback]:
