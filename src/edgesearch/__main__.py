@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TextIO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from edgesearch.command.arguments import by_key, is_sweep, prepared, where_configs_are
 from edgesearch.command.mistakes import message_of
@@ -53,7 +53,8 @@ _sweep = _Sweep()
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _app(tree: DictConfig) -> None:
-    overrides = list(HydraConfig.get().overrides.task)
+    given = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    overrides = [str(text) for text in given or ()]
     _sweep.ran = True
     try:
         record = _run(typed_config(tree), overrides)

@@ -235,6 +235,13 @@ def _approximate(config: Config) -> str | None:
     return None
 
 
+def _tags(config: Config) -> str | None:
+    tags = config.logger.tags
+    if all(isinstance(tag, str) for tag in tags):
+        return None
+    return f"logger.tags must hold texts, got {shown(tags)}; set logger.tags=[mine]"
+
+
 def _search(config: Config) -> str | None:
     search = config.search
     for name in ("weight_bits", "activation_bits"):
@@ -269,4 +276,5 @@ _CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
     _approximate,
     _search,
     _prefix,
+    _tags,
 )

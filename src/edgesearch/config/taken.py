@@ -36,7 +36,7 @@ def unread(task: str, overrides: Mapping[str, str]) -> list[str]:
     Raises:
         ConfigError: a key that a finished run brings along, of a task that works on one.
     """
-    left = [key for key in overrides if not _in(key, (*_ALWAYS, *TAKEN[task]))]
+    left = [key for key in overrides if not _in(key, _ALWAYS) and not _takes(task, key)]
     for key in left:
         if task in _OF_A_RUN and _in(key, _MODEL):
             others = _takers(key, _OF_A_RUN)
@@ -53,13 +53,18 @@ def unread(task: str, overrides: Mapping[str, str]) -> list[str]:
 
 
 def _takers(key: str, tasks: Sequence[str] | dict[str, tuple[str, ...]]) -> list[str]:
-    return [task for task in tasks if _in(key, TAKEN[task])]
+    return [task for task in tasks if _takes(task, key)]
 
 
 def _group(key: str) -> str:
     return key.partition(".")[0]
 
 
-def _in(key: str, taken: Sequence[str]) -> bool:
-    """Whether a key is one of those taken or within one; a whole group counts as taken if a part of it is."""
-    return any(key == name or key.startswith(f"{name}.") or ("." in name and _group(name) == key) for name in taken)
+def _takes(task: str, key: str) -> bool:
+    """Whether a task takes a key, or a part of a group."""
+    return _in(key, TAKEN[task]) or key in map(_group, TAKEN[task])
+
+
+def _in(key: str, names: Sequence[str]) -> bool:
+    """Whether a key is one of the names or within one."""
+    return any(key == name or key.startswith(f"{name}.") for name in names)

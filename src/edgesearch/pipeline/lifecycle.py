@@ -19,6 +19,7 @@ from edgesearch.report.console import PlainConsole
 from edgesearch.report.loggers import open_loggers
 from edgesearch.report.progress import TrainingProgress
 from edgesearch.report.record import Record, write_record
+from edgesearch.training.device import check_device
 from edgesearch.training.fit import fit
 
 
@@ -52,7 +53,7 @@ def trained_once(folder: RunFolder, prepare: Callable[[], Training]) -> Record:
     `failed` and the error's line; the same command tries again, from the last checkpoint if there is one.
 
     Raises:
-        ConfigError: it needs more memory than is free.
+        ConfigError: it needs more memory than is free, or a device that is not there.
         RunInUseError: another process is at it.
         EdgesearchError: the training failed.
     """
@@ -62,6 +63,7 @@ def trained_once(folder: RunFolder, prepare: Callable[[], Training]) -> Record:
         return record
     training = prepare()
     dataset = training.dataset
+    check_device(training.config)
     check_memory(training.config, training.spec, len(dataset.train), len(dataset.validation))
     with folder.locked():
         return folder.finished() or _live(training, folder)

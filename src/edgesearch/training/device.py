@@ -41,17 +41,21 @@ def training_device(config: Config, spec: AnySpec) -> str:
     Raises:
         ConfigError: `train.device=cuda` where there is none.
     """
-    there = torch.cuda.is_available()
-    if config.train.device == "cuda" and not there:
-        raise ConfigError(
-            "train.device=cuda needs a CUDA device and a torch built for it, got none; set train.device=cpu"
-        )
-    if config.train.device == "cpu" or config.train.arithmetic == "fixed" or not there:
+    check_device(config)
+    if config.train.device == "cpu" or config.train.arithmetic == "fixed" or not torch.cuda.is_available():
         return "cpu"
     if config.train.device == "cuda":
         return "cuda"
     step = config.train.batch_size * model_size(spec, FLOAT32).macs
     return "cuda" if step >= WORTH_A_GPU else "cpu"
+
+
+def check_device(config: Config) -> None:
+    """Raise `ConfigError` if the device that is asked for is not there."""
+    if config.train.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "train.device=cuda needs a CUDA device and a torch built for it, got none; set train.device=cpu"
+        )
 
 
 def what_runs(config: Config, model: AnyClassifier, device: str) -> Ran:
