@@ -73,7 +73,7 @@ def trained_once(folder: RunFolder, prepare: Callable[[], Training]) -> Record:
 
 
 def _check_names(training: Training) -> None:
-    """Raise `ConfigError` if `quant.named` names what the model has not; the program is made only after the training."""
+    """Raise `ConfigError` if `quant.named` names what the model has not: the program is made after the training."""
     if training.config.quant.named and not training.spec.bidirectional:
         model, dataset = build_classifier(training.spec, "eager"), training.dataset
         graph = raw_graph(model, dataset.steps, torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std))
