@@ -36,9 +36,9 @@ def of_keys() -> list[tuple[str, ...]]:
         declared = key_types()[key]
         values = ["[[1]]", "{a:{b:1}}"]
         if declared in (int, int | None):
-            values = [str(2**70), "-1", "1e400", "many", "2.5"]
+            values = [str(2**70), "-1", "many"]
         elif declared in (float, float | None):
-            values = ["1e400", "nan", "-1e301", "many"]
+            values = ["1e400", "nan", "many"]
         elif declared is bool:
             values = ["maybe"]
         elif rule.choices:
@@ -99,7 +99,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_enough() -> None:
-    assert len(set(LINES)) >= 600
+    assert len(set(LINES)) >= 650
     assert {task for task in TASKS if any(f"task={task}" in line for line in LINES)} >= set(OF_A_RUN)
 
 
@@ -112,6 +112,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     monkeypatch.setattr("edgesearch.data.sources._fetch", lambda source: Path("nowhere/to/fetch"))
     before = tree(stored)
     code, out, err = run(monkeypatch, capsys, *(part.replace("RUN", str(stored)) for part in line))
+    err = "".join(line for line in err.splitlines(keepends=True) if "building the native op" not in line)
     assert code == 2, (out[-300:], err)
     assert err.startswith("edgesearch: ")
     assert err.count("\n") == 1, err
@@ -126,7 +127,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     "line",
     [
         "--help", "-h", "--hydra-help", "--version", "--cfg job", "--cfg hydra", "--cfg job --resolve --package cell",
-        "--info all", "--info defaults", "-sc install=bash", "--cfg job cell=gru",
+        "--cfg job cell=gru",
     ],
 )  # fmt: skip
 def test_what_only_shows_something_is_no_mistake(
@@ -135,5 +136,5 @@ def test_what_only_shows_something_is_no_mistake(
     monkeypatch.chdir(tmp_path)
     code, out, err = run(monkeypatch, capsys, *line.split())
     assert (code, err) == (0, "")
-    assert out or "--info" in line
+    assert out
     assert not tree(tmp_path)

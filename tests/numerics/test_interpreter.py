@@ -229,8 +229,8 @@ def test_the_first_largest_logit_answers() -> None:
 @pytest.mark.parametrize(
     ("operations", "words"),
     [
-        ((Combine("y", (Term(("q",)),)),), "y reads q, which nothing gives"),
-        ((Combine("y", (Term(("input",)),)),), "y reads input, which nothing gives"),
+        ((Combine("y", (Term(("q",)),)),), "y reads 'q', which nothing gives"),
+        ((Combine("y", (Term(("input",)),)),), "y reads 'input', which nothing gives"),
         ((Affine("y", (("M", "window"),)),), r"M must be \(2, 3\), got \(3, 3\)"),
         ((Combine("y", (Term(("window",)),)),), "must have 2 units, got 3 of window"),
         ((Apply("y", "window", "tanh"),), "each applied function has a table, and no other, got y"),

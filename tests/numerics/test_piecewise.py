@@ -136,7 +136,9 @@ def test_any_function_format_and_method(
     )
     everything = inputs(table) if bits <= 16 else np.array([0])
     x = everything if bits <= 16 else np.unique(np.linspace(*_reach(table), 20001).astype(np.int64))
-    assert float(abs(table(x) - true(table, x)).max()) * to.step <= table.error * (1 + 1e-9) <= error * (1 + 1e-9)
+    worst = float(abs(table(x) - true(table, x)).max()) * to.step
+    assert worst <= table.error * (1 + 1e-9) + 1e-15  # (the table was measured in doubles)
+    assert table.error <= error
     number = np.arange(len(table.starts) - 1)
     left, right = (table.polynomial(number + k, table.starts[1:]) for k in (0, 1))
     assert np.abs(left - right).max(initial=0) <= 1

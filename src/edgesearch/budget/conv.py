@@ -23,8 +23,9 @@ def conv_size(spec: ConvSpec, widths: Widths) -> Size:
         if stage.weighs:
             flash += _weights(stage, widths.weight_bits) + 2 * stage.outputs
     ram = 2 * spec.classes + 4 + widths.frame_bytes * (spec.input_size + _window(spec))
-    maps = [_even(widths.frame_bytes * _window(spec))]
-    maps += [_even(activation * stage.size) for stage in spec.stages[:-1]]
+    unit = max(2, widths.frame_bytes)
+    sizes = [widths.frame_bytes * _window(spec), *(activation * stage.size for stage in spec.stages[:-1])]
+    maps = [-(-size // unit) * unit for size in sizes]
     ram += max(map(sum, zip(maps, [*maps[1:], 0], strict=True)))
     return Size(flash, ram, conv_macs(spec) + _window(spec))
 
@@ -38,10 +39,6 @@ def conv_macs(spec: ConvSpec) -> int:
             high, wide = stage.places
             total += tensor.nonzeros * high * wide
     return total
-
-
-def _even(size: int) -> int:
-    return size + size % 2
 
 
 def _window(spec: ConvSpec) -> int:

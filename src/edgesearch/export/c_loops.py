@@ -24,13 +24,13 @@ class Loops:
         """The statements of a step or of the head."""
         local = sorted({name for loop in loops for name in loop.gives} & self.layout.arrays - {self.program.logits})
         if self.shared.offsets.keys() & set(local):
-            yield f"  int16_t memory_[{self.shared.size // 2}];"
+            yield f"  int{8 * self.shared.unit}_t memory_[{self.shared.size // self.shared.unit}];"
         for name in local:
             value = self.program.values[name]
             kind = c_type(value.format)
             if name in self.shared.offsets:
-                place = f"({kind} *)(memory_ + {self.shared.offsets[name] // 2})"
-                yield f"  {kind} *const {array(name)} = {place};"
+                turn, at = self.symbols.of(f"turn_{kind}"), self.shared.offsets[name] // self.shared.unit
+                yield f"  {turn} *const {array(name)} = ({turn} *)(memory_ + {at});"
             else:
                 yield f"  {kind} {array(name)}[{value.size}];"
         yield "  size_t i;"
@@ -144,7 +144,8 @@ class Loops:
         run = f"{operation.out}_{number}"
         key = dot_key(self.program, operation, matrix, vector)
         columns = self.program.constants[matrix].integers.shape[1]
-        x, called, weights = self._vector(vector), dot_name(key, self.symbols), self.symbols.constant(matrix)
+        called, weights = dot_name(key, self.symbols), self.symbols.constant(matrix)
+        x = f"(const {key[2]} *){self._vector(vector)}" if vector in self.shared.offsets else self._vector(vector)
         if key[0] == "dense":
             row = f"{weights} + i * {columns}" if key[1] >= 8 else f"{weights}, (uint32_t)i * {columns}"
             return f"{called}({row}, {x}, {columns})"

@@ -86,9 +86,18 @@ typedef char model_arithmetic_shift_needed[(-1 >> 1) == -1 ? 1 : -1];
 #endif
 #if defined(__GNUC__)
 #define MODEL_MAYBE_UNUSED __attribute__((unused))
+#define MODEL_MAY_ALIAS __attribute__((may_alias))
 #else
 #define MODEL_MAYBE_UNUSED
+#define MODEL_MAY_ALIAS
 #endif
+
+/* Numbers of vectors that take turns in one piece of memory. */
+typedef int8_t MODEL_MAY_ALIAS model_turn_int8_t;
+typedef uint8_t MODEL_MAY_ALIAS model_turn_uint8_t;
+typedef int16_t MODEL_MAY_ALIAS model_turn_int16_t;
+typedef uint16_t MODEL_MAY_ALIAS model_turn_uint16_t;
+typedef int32_t MODEL_MAY_ALIAS model_turn_int32_t;
 
 #if defined(MODEL_PROGMEM)
 MODEL_MAYBE_UNUSED static int8_t model_at_int8_t(const int8_t *p) { return (int8_t)pgm_read_byte(p); }

@@ -94,30 +94,34 @@ def _own_unit_only(program: IntegerProgram, loops: list[Loop], state: str) -> bo
 
 @dataclass(frozen=True)
 class Shared:
-    """Arrays of the head that live in one piece of memory: where each begins, and how long it is, in bytes."""
+    """Arrays of the head that live in one piece of memory: where each begins, and how long it is, in bytes.
+
+    Both are multiples of `unit`, the bytes of the widest number among them.
+    """
 
     offsets: dict[str, int]
     size: int
+    unit: int
 
 
 def shared(program: IntegerProgram, plan: Layout) -> Shared:
     """Let the arrays of a chain of layers take turns at the two ends of one piece of memory.
 
     Each array is read by the loop after the one that makes it and no later, so that only two are needed at once. A head
-    that is no such chain, or has wider values than 16 bits, has an array of its own for each value.
+    that is no such chain has an array of its own for each value.
     """
     made = [(number, o.out) for number, loop in enumerate(plan.head) for o in loop.operations if o.out in plan.arrays]
     names = [name for _, name in made if name != program.logits]
-    if any(program.values[name].format.bits > 16 for name in names):
-        return Shared({}, 0)  # (the memory is of 16-bit numbers)
     for number, name in made:
         readers = [k for k, loop in enumerate(plan.head) if any(name in o.reads for o in loop.operations)]
         following = [k for k, other in made if k > number and other != name]
         if name in names and following and max(readers, default=0) > min(following):
-            return Shared({}, 0)
-    sizes = [value_bytes_in_ram(program, name) + value_bytes_in_ram(program, name) % 2 for name in names]
+            return Shared({}, 0, 1)
+    unit = max((container_bits(program.values[name].format.bits) // 8 for name in names), default=1)
+    unit = max(unit, 2)
+    sizes = [-(-value_bytes_in_ram(program, name) // unit) * unit for name in names]
     size = max(map(sum, zip(sizes, [*sizes[1:], 0], strict=False)), default=0)
-    return Shared({name: 0 if k % 2 == 0 else size - sizes[k] for k, name in enumerate(names)}, size)
+    return Shared({name: 0 if k % 2 == 0 else size - sizes[k] for k, name in enumerate(names)}, size, unit)
 
 
 def ram_bytes(program: IntegerProgram) -> int:

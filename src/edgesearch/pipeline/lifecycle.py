@@ -5,10 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from edgesearch.budget import check_memory
-from edgesearch.cells.classifier import AnySpec
+from edgesearch.cells.classifier import AnySpec, build_classifier
+from edgesearch.compress.calibrate import Widths
+from edgesearch.compress.finetune import raw_graph
 from edgesearch.config import Config
 from edgesearch.data import Dataset
 from edgesearch.errors import EdgesearchError
@@ -53,7 +56,7 @@ def trained_once(folder: RunFolder, prepare: Callable[[], Training]) -> Record:
     `failed` and the error's line; the same command tries again, from the last checkpoint if there is one.
 
     Raises:
-        ConfigError: it needs more memory than is free, or a device that is not there.
+        ConfigError: it needs more memory than is free, a device that is not there, or widths of other names.
         RunInUseError: another process is at it.
         EdgesearchError: the training failed.
     """
@@ -65,8 +68,17 @@ def trained_once(folder: RunFolder, prepare: Callable[[], Training]) -> Record:
     dataset = training.dataset
     check_device(training.config)
     check_memory(training.config, training.spec, len(dataset.train), len(dataset.validation))
+    _check_names(training)
     with folder.locked():
         return folder.finished() or _live(training, folder)
+
+
+def _check_names(training: Training) -> None:
+    """Raise `ConfigError` if `quant.named` names what the model has not: the program is made after the training."""
+    if training.config.quant.named and not training.spec.bidirectional:
+        model, dataset = build_classifier(training.spec, "eager"), training.dataset
+        graph = raw_graph(model, dataset.steps, torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std))
+        Widths.of(training.config.quant).check(graph)
 
 
 def _live(training: Training, folder: RunFolder) -> Record:

@@ -39,6 +39,7 @@ _RESULT: Shape = {
     "seconds": NUMBER,
     "formats": {"*": TEXT},
     "overflows": ({"*": WHOLE}, None),
+    "ran?": ({"device": TEXT, "backend": TEXT, "backend_problem": (TEXT, None)}, None),
 }
 _PHASES = one_of("dense", "iht", "retrain", "quantized")
 _LIMIT = (WHOLE, None)
@@ -141,7 +142,7 @@ def check_result(trial: FrozenTrial, result: Any) -> dict[str, Any]:
     """
     found = fault(result, _RESULT, "result")
     if found is None:
-        extra = [key for key in result if key not in _RESULT]
+        extra = [key for key in result if key not in _RESULT and f"{key}?" not in _RESULT]
         points = [key for point in result["points"] for key in point if key not in _POINT and f"{key}?" not in _POINT]
         rows = [row for row in result["curve"] if len(row) != 3 or fault(row[0], _PHASES) or fault(row[1:], [NUMBER])]
         if extra or points:
