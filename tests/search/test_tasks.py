@@ -228,7 +228,7 @@ def test_outputs_that_cannot_be_written_are_named_before_anything_is_done(
 
     monkeypatch.setattr(Path, "write_bytes", read_only)
     code, _, err = run(monkeypatch, capsys, "task=search", "search.workers=2", f"outputs_dir={tmp_path}")
-    assert code == 1
+    assert code == 2
     folder = tmp_path / "search" / "digits-fastgrnn-none"
     assert f"{folder} must be a place that can be written and read, got: Read-only file system" in err
     assert "set outputs_dir=FOLDER" in err
