@@ -1,6 +1,7 @@
 """Checkpoints that others made: only tensors and plain numbers are read, and nothing larger than the file."""
 
 import pickletools
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from edgesearch.untrusted.arrays import check_archive
 from edgesearch.untrusted.files import DamagedError
 
 _MOST = 4 << 30  # bytes of a checkpoint
-_TEXT = 64 << 20  # bytes of its pickle
+_TEXT = 2 << 20  # bytes of its pickle
 _STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _GLOBALS = frozenset(
     {"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "collections OrderedDict"}
@@ -55,7 +56,7 @@ def _check(path: Path) -> None:
             if texts[0].file_size > _TEXT:
                 raise DamagedError(f"it holds {texts[0].file_size} bytes of names and numbers, more than {_TEXT}")
             _check_pickle(archive.read(texts[0]))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise DamagedError(str(error)) from error
 
 
@@ -73,7 +74,9 @@ def _check_pickle(text: bytes) -> None:
 
 def _loaded(path: Path, place: str) -> Any:
     try:
-        return torch.load(path, map_location=place, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # (of files that torch.save did not write)
+            return torch.load(path, map_location=place, weights_only=True)
     except OSError:
         raise
     except Exception as error:  # (torch.load raises many unrelated types)

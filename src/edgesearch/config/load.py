@@ -18,6 +18,7 @@ from edgesearch.errors import ConfigError, ModelFileError
 from edgesearch.untrusted.files import DamagedError
 from edgesearch.untrusted.text import read_yaml
 
+_STORED = 32 << 10  # bytes of a run's config.yaml
 _KEPT_SHARES = {"sW": "schedule.wSparsity", "sU": "schedule.uSparsity"}
 _OTHER_NAMES = {
     "learning_rate": "train.lr", "hidden": "cell.hidden_size", "hidden_dim": "cell.hidden_size",
@@ -58,7 +59,7 @@ def load_config(path: Path) -> Config:
         ModelFileError: the file is missing, is not YAML, holds an interpolation or breaks a rule.
     """
     try:
-        tree = read_yaml(path)
+        tree = read_yaml(path, _STORED)
     except FileNotFoundError as error:
         raise ModelFileError(f"a run folder holds config.yaml, got none at {path}; give the folder of a run") from error
     except (DamagedError, OSError) as error:

@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from edgesearch.config import DataConfig
 from edgesearch.data.arrays import Array, load_npy, load_npz
@@ -16,6 +17,7 @@ from edgesearch.data.sources import sha256
 from edgesearch.errors import ConfigError, DataError
 
 _CLASSES = 1000
+_WIDEST, _LONGEST = 8, 1024  # bytes of a number, of a group's name
 
 
 def load_npy_data(config: DataConfig) -> RawData:
@@ -68,8 +70,17 @@ def _from_npz(path: Path) -> tuple[Split, Split | None, Split]:
     splits = {part: Split(x, _labels(path, arrays[f"y_{part}"])) for part, x in zip(parts, values, strict=True)}
     train = splits["train"]
     if groups is not None:
-        train = Split(train.x, train.y, groups.astype(np.str_))
+        train = Split(train.x, train.y, _names(path, groups))
     return train, splits.get("val"), splits["test"]
+
+
+def _names(path: Path, groups: Array) -> npt.NDArray[np.str_]:
+    """Groups as text."""
+    if groups.dtype.kind == "S":
+        groups = np.char.decode(groups, "utf-8", "replace")
+    if groups.dtype.kind not in "biufU" or groups.dtype.itemsize > _LONGEST:
+        raise DataError(f"{path} must name groups by text or numbers, got {groups.dtype}; save them as text")
+    return groups.astype(np.str_)
 
 
 def _rows(path: Path, input_size: int) -> tuple[Array, Ints]:
@@ -85,8 +96,10 @@ def _rows(path: Path, input_size: int) -> tuple[Array, Ints]:
 
 
 def _numbers(path: Path, array: Array) -> Array:
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{path} must hold real numbers, got {array.dtype}; save numeric arrays")
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > _WIDEST:
+        raise DataError(
+            f"{path} must hold real numbers of at most 64 bits, got {array.dtype}; save numeric arrays such as float32"
+        )
     return array
 
 
@@ -122,7 +135,7 @@ def _kept(wide: Array, narrow: Floats) -> bool:
 
 
 def _labels(path: Path, array: Array) -> Ints:
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > _WIDEST:
         raise DataError(f"{path} must have whole numbers as labels, got {array.dtype}; number the classes from 0")
     flat = array.reshape(-1).astype(np.float64)
     wrong = np.flatnonzero(~(np.isfinite(flat) & (np.rint(flat) == flat)))

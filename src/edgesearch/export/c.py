@@ -19,6 +19,7 @@ from edgesearch.export.files import CONDITIONS, FRONT_END, worded, write_folder
 from edgesearch.export.frames import c_helper, c_words
 from edgesearch.export.layout import ram_bytes
 from edgesearch.numerics.interpreter import run
+from edgesearch.numerics.operations import Operation
 from edgesearch.numerics.program import IntegerProgram
 
 _PLAIN = frozenset(range(32, 127)) - frozenset(b'"\\?')  # bytes that a C string holds as they are
@@ -78,7 +79,8 @@ def header(program: IntegerProgram, symbols: Symbols) -> str:
 def source(program: IntegerProgram, symbols: Symbols) -> str:
     """Return the C file."""
     loops, parts = Loops(program, symbols), Parts(program, symbols)
-    step, head = ("\n".join(loops.lines(part)) for part in (loops.layout.step, loops.layout.head))
+    step = "\n".join(loops.lines(loops.layout.step, *_unread(program, program.step, {"input", "window"}, "frame")))
+    head = "\n".join(loops.lines(loops.layout.head, *_unread(program, program.head, {*program.states, "window"}, "s")))
     resets = "\n".join(
         f"  for (i = 0; i < {program.values[state].size}; i++) s->{array(state)}[i] = 0;" for state in program.states
     )
@@ -89,6 +91,12 @@ def source(program: IntegerProgram, symbols: Symbols) -> str:
     prelude = symbols.renamed(PRELUDE).replace("{conditions}", CONDITIONS)
     tail = symbols.renamed(TAIL).format(step=step, head=head, resets=resets)
     return "\n".join((prelude, *parts.constants(), *parts.functions(), tail))
+
+
+def _unread(program: IntegerProgram, operations: tuple[Operation, ...], vectors: set[str], argument: str) -> list[str]:
+    """The argument that holds these vectors, if no operation reads them."""
+    kept = argument == "frame" and program.reads_window
+    return [] if kept or any(vectors & set(operation.reads) for operation in operations) else [argument]
 
 
 def golden(program: IntegerProgram, symbols: Symbols) -> str:

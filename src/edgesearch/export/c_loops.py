@@ -20,17 +20,18 @@ class Loops:
         self._number = {o.out: k for k, o in enumerate((*program.step, *program.head))}
         self._table = table_names(program, symbols)
 
-    def lines(self, loops: list[Loop]) -> Iterator[str]:
-        """The statements of a step or of the head."""
+    def lines(self, loops: list[Loop], *given: str) -> Iterator[str]:
+        """The statements of a step or of the head, of whose arguments those `given` are read by none of them."""
+        yield from (f"  (void){name};" for name in given)
         local = sorted({name for loop in loops for name in loop.gives} & self.layout.arrays - {self.program.logits})
         if self.shared.offsets.keys() & set(local):
-            yield f"  int{8 * self.shared.unit}_t memory_[{self.shared.size // self.shared.unit}];"
+            yield f"  int{8 * self.shared.unit}_t memory[{self.shared.size // self.shared.unit}];"
         for name in local:
             value = self.program.values[name]
             kind = c_type(value.format)
             if name in self.shared.offsets:
                 turn, at = self.symbols.of(f"turn_{kind}"), self.shared.offsets[name] // self.shared.unit
-                yield f"  {turn} *const {array(name)} = ({turn} *)(memory_ + {at});"
+                yield f"  {turn} *const {array(name)} = ({turn} *)(memory + {at});"
             else:
                 yield f"  {kind} {array(name)}[{value.size}];"
         yield "  size_t i;"
@@ -70,13 +71,13 @@ class Loops:
         source, kind = self._vector(operation.source), sum_type(self.program, operation)
         convolves = isinstance(operation, Convolve)
         yield "  {"
-        yield f"    int oc_, oy_, ox_, ky_, kx_{', ic_' if convolves else ''};"
+        yield f"    int oc, oy, ox, ky, kx{', ic' if convolves else ''};"
         yield "    i = 0;"
         if isinstance(operation, Convolve):
             yield from convolution(self.program, operation, source, kind, self.symbols)
         else:
             yield from pooling(self.program, operation, source, kind)
-        yield from ("      " + line for line in self._stored(operation, "sum_", kind))
+        yield from ("      " + line for line in self._stored(operation, "sum", kind))
         yield "    }"
         yield "  }"
 

@@ -12,7 +12,7 @@ from edgesearch.numerics.program import IntegerProgram
 def convolution(
     program: IntegerProgram, operation: Convolve, source: str, kind: str, symbols: Symbols
 ) -> Iterator[str]:
-    """Yield the loops over channels and places up to the exact sum `sum_` of type `kind`, at unit `i`."""
+    """Yield the loops over channels and places up to the exact sum `sum` of type `kind`, at unit `i`."""
     g, shape = operation.geometry, program.constants[operation.weights].integers.shape
     common = program.fraction(operation)
     align = common - program.product_fraction(operation.weights, operation.source)
@@ -22,62 +22,62 @@ def convolution(
 
     def product(at: str) -> str:
         index = "size_t" if bits >= 8 else "uint32_t"
-        own = f"((({index})oc_ * {per_group} + ic_) * {g.kernel[0]} + ky_) * {g.kernel[1]} + kx_"
+        own = f"((({index})oc * {per_group} + ic) * {g.kernel[0]} + ky) * {g.kernel[1]} + kx"
         packed = f"{symbols.of(f'unpacked_{bits}')}({weights}, {own})"
         weight = f"{read}(int{bits}_t, {weights} + {own})" if bits >= 8 else packed
-        return f"sum_ += ({kind}){weight} * {source}[{at}];"
+        return f"sum += ({kind}){weight} * {source}[{at}];"
 
     yield from _places(g, shape[0])
-    yield f"      {kind} sum_ = 0;"
+    yield f"      {kind} sum = 0;"
     if operation.groups > 1:
-        yield f"      const int group_ = oc_ / {outputs} * {per_group};"
-    yield f"      for (ic_ = 0; ic_ < {per_group}; ic_++)"
-    channel = "ic_" if operation.groups == 1 else "group_ + ic_"
+        yield f"      const int group = oc / {outputs} * {per_group};"
+    yield f"      for (ic = 0; ic < {per_group}; ic++)"
+    channel = "ic" if operation.groups == 1 else "group + ic"
     yield from _under_kernel(g, channel, product, 8)
     if align:
-        yield f"      sum_ *= {power(kind, align)};"
+        yield f"      sum *= {power(kind, align)};"
     if operation.bias is not None:
         shift = common - program.format(operation.bias).fraction
         numbers = program.constants[operation.bias].integers
-        place = f"{symbols.constant(operation.bias)} + oc_"
+        place = f"{symbols.constant(operation.bias)} + oc"
         array = f"{read}({c_type(program.format(operation.bias))}, {place})"
         bias = array if numbers.size > 1 else f"({int(numbers[0])})"  # (which has no array)
-        yield f"      sum_ += ({kind}){bias} * {power(kind, shift)};"
+        yield f"      sum += ({kind}){bias} * {power(kind, shift)};"
 
 
 def pooling(program: IntegerProgram, operation: Pool, source: str, kind: str) -> Iterator[str]:
-    """Yield the loops over channels and places up to the largest value or sum, `sum_`, at unit `i`."""
+    """Yield the loops over channels and places up to the largest value or sum, `sum`, at unit `i`."""
     yield from _places(operation.geometry, operation.geometry.channels)
     if operation.kind == "max":
-        yield f"      {kind} sum_ = {program.format(operation.source).low};"
+        yield f"      {kind} sum = {program.format(operation.source).low};"
     else:
-        yield f"      {kind} sum_ = 0;"
+        yield f"      {kind} sum = 0;"
 
     def take(at: str) -> str:
         value = f"{source}[{at}]"
-        return f"sum_ += {value};" if operation.kind == "sum" else f"if ({value} > sum_) sum_ = {value};"
+        return f"sum += {value};" if operation.kind == "sum" else f"if ({value} > sum) sum = {value};"
 
-    yield from _under_kernel(operation.geometry, "oc_", take, 6)
+    yield from _under_kernel(operation.geometry, "oc", take, 6)
 
 
 def _places(g: Geometry, channels: int) -> Iterator[str]:
     high, wide = g.places
-    yield f"    for (oc_ = 0; oc_ < {channels}; oc_++)"
-    yield f"      for (oy_ = 0; oy_ < {high}; oy_++)"
-    yield f"        for (ox_ = 0; ox_ < {wide}; ox_++, i++) {{"
+    yield f"    for (oc = 0; oc < {channels}; oc++)"
+    yield f"      for (oy = 0; oy < {high}; oy++)"
+    yield f"        for (ox = 0; ox < {wide}; ox++, i++) {{"
 
 
 def _under_kernel(g: Geometry, channel: str, body: Callable[[str], str], indent: int) -> Iterator[str]:
     space = " " * indent
     (ph, pw), (sh, sw) = g.padding, g.stride
-    yield f"{space}for (ky_ = 0; ky_ < {g.kernel[0]}; ky_++) {{"
-    yield f"{space}  const int row_ = oy_ * {sh} + ky_ - {ph};"
+    yield f"{space}for (ky = 0; ky < {g.kernel[0]}; ky++) {{"
+    yield f"{space}  const int row = oy * {sh} + ky - {ph};"
     if ph:
-        yield f"{space}  if (row_ < 0 || row_ >= {g.height}) continue;"
-    yield f"{space}  for (kx_ = 0; kx_ < {g.kernel[1]}; kx_++) {{"
-    yield f"{space}    const int column_ = ox_ * {sw} + kx_ - {pw};"
+        yield f"{space}  if (row < 0 || row >= {g.height}) continue;"
+    yield f"{space}  for (kx = 0; kx < {g.kernel[1]}; kx++) {{"
+    yield f"{space}    const int column = ox * {sw} + kx - {pw};"
     if pw:
-        yield f"{space}    if (column_ < 0 || column_ >= {g.width}) continue;"
-    yield f"{space}    {body(f'((size_t)({channel}) * {g.height} + row_) * {g.width} + column_')}"
+        yield f"{space}    if (column < 0 || column >= {g.width}) continue;"
+    yield f"{space}    {body(f'((size_t)({channel}) * {g.height} + row) * {g.width} + column')}"
     yield f"{space}  }}"
     yield f"{space}}}"

@@ -16,6 +16,7 @@ from edgesearch.untrusted.text import read_json
 CONDITIONS = "It may be used, changed and passed on without conditions (SPDX-License-Identifier: CC0-1.0)."
 FRONT_END = "front end"  # of what is said about a program: how samples became frames
 MANIFEST = ".edgesearch.json"  # names and digests of what an export wrote
+_LARGEST = 256 << 20  # bytes of a file of an export
 _EARLIER = ("model.h", "program.py", "model.ezpc")  # of which each export of version 0.1, without a list, has one
 
 
@@ -64,10 +65,12 @@ def _foreign(folder: Path, left_behind: frozenset[str]) -> str | None:
         name = path.relative_to(folder).as_posix()
         if name == MANIFEST or (path.is_dir() and not path.is_symlink()) or _left(name, left_behind):
             continue
-        if path.is_symlink() or not path.is_file():
+        if path.is_symlink() or not path.is_file() or name not in ours:
             return name
-        if hashlib.sha256(path.read_bytes()).hexdigest() != ours.get(name):
-            return f"{name}, which was changed" if name in ours else name
+        with path.open("rb") as file:
+            changed = path.stat().st_size > _LARGEST or hashlib.file_digest(file, "sha256").hexdigest() != ours[name]
+        if changed:
+            return f"{name}, which was changed"
     return None
 
 

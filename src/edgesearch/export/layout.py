@@ -107,11 +107,13 @@ class Shared:
 def shared(program: IntegerProgram, plan: Layout) -> Shared:
     """Let the arrays of a chain of layers take turns at the two ends of one piece of memory.
 
-    Each array is read by the loop after the one that makes it and no later, so that only two are needed at once. A head
-    that is no such chain has an array of its own for each value.
+    Each loop makes one array, which is read by the loop after it and no later, so that only two are needed at once. A
+    head that is no such chain has an array of its own for each value.
     """
     made = [(number, o.out) for number, loop in enumerate(plan.head) for o in loop.operations if o.out in plan.arrays]
     names = [name for _, name in made if name != program.logits]
+    if len({number for number, _ in made}) < len(made):
+        return Shared({}, 0, 1)
     for number, name in made:
         readers = [k for k, loop in enumerate(plan.head) if any(name in o.reads for o in loop.operations)]
         following = [k for k, other in made if k > number and other != name]

@@ -23,6 +23,7 @@ _COEFFICIENT = 16  # bits
 _MOST_SEGMENTS = 128
 _MOST_ORDER, _MOST_SHIFT = 3, 30
 _SUM = 1 << 31  # what no sum reaches
+_FARTHEST = 1 << 17  # of the first |x| beyond the segments
 
 
 @dataclass(frozen=True)
@@ -76,23 +77,24 @@ class Table:
             return False
         if len(self.shifts) != columns - 1 or not all(0 <= shift <= _MOST_SHIFT for shift in self.shifts):
             return False
-        if not 1 <= self.limit <= segments << self.segment_bits or abs(self.last) >= _SUM >> 1:
+        if not 1 <= self.limit <= min(segments << self.segment_bits, _FARTHEST) or abs(self.last) >= _SUM >> 1:
             return False
-        if not math.isfinite(self.error) or np.abs(self.coefficients).max() > 1 << (_COEFFICIENT - 1):
+        lowest, highest = -(1 << (_COEFFICIENT - 1)), (1 << (_COEFFICIENT - 1)) - 1
+        if self.coefficients.min() < lowest or self.coefficients.max() > highest:
             return False
-        return self._widest() < _SUM
+        return math.isfinite(self.error) and self._widest() < _SUM
 
     def _widest(self) -> int:
-        """The largest magnitude that any step of the polynomial has before it is shifted, over every x."""
+        """The largest magnitude of any product, sum and value of the polynomial, over every x."""
         m = np.arange(min(self.limit, self.source.largest + 1))
         c, d = self.coefficients[m >> self.segment_bits], m & ((1 << self.segment_bits) - 1)
         a, widest = c[:, -1], 0
         for k, shift in zip(range(c.shape[1] - 2, -1, -1), self.shifts, strict=True):
-            total = a * d + (c[:, 0] << shift if k == 0 else 0)
-            widest = max(widest, int(np.abs(total).max()) + (1 << shift))
-            a = round_shift(total, shift) + (c[:, k] if k else 0)
+            parts = [a * d, c[:, 0] << shift if k == 0 else np.zeros_like(a)]
+            widest = max(widest, *(int(np.abs(part).max()) + (1 << shift) for part in (*parts, sum(parts))))
             if widest >= _SUM:
                 return widest
+            a = round_shift(parts[0] + parts[1], shift) + (c[:, k] if k else 0)
         return max(widest, int(np.abs(a).max()) + (1 << self.to.fraction))
 
     def __call__(self, x: Ints) -> Ints:

@@ -22,7 +22,8 @@ from edgesearch.untrusted.files import DamagedError
 from edgesearch.untrusted.text import parse_json
 
 VERSIONS = (1, 2)  # the second has formats by channel
-_MOST_BYTES = 64 << 20  # of all arrays, unpacked
+_MOST_NUMBERS, _MOST_BYTES = 1 << 22, 16 << 20  # of all arrays, unpacked
+_MOST_TEXT = 1 << 20  # bytes of what is not in arrays
 
 
 def save(program: IntegerProgram, path: str | Path) -> None:
@@ -67,6 +68,8 @@ def load(path: str | Path) -> IntegerProgram:
         arrays = read_arrays(path, _MOST_BYTES)
         if not isinstance(arrays, dict):
             raise DamagedError("it is a single array")
+        if sum(array.size for array in arrays.values()) > _MOST_NUMBERS:
+            raise DamagedError(f"it has more than {_MOST_NUMBERS} numbers")
         header = decode(_Header, parse_json(_words(arrays, "header")), "its header")
         text = _words(arrays, "program")
         if header.version in VERSIONS and header.digest == _digest(text, arrays):
@@ -161,7 +164,10 @@ def _smallest(format: Format) -> Any:
 
 def _words(arrays: dict[str, Any], name: str) -> str:
     try:
-        return str(arrays.pop(name).tobytes().decode())
+        array = arrays.pop(name)
+        if array.nbytes > _MOST_TEXT:
+            raise DamagedError(f"its {name} has more than {_MOST_TEXT} bytes")
+        return str(array.tobytes().decode())
     except (KeyError, UnicodeDecodeError) as error:
         raise DamagedError(f"it has no {name}") from error
 

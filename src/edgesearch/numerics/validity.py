@@ -3,6 +3,7 @@
 A program that passes can be run by the interpreter and printed as C that gives the same integers.
 """
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ _VALUES = 2**19  # numbers of a window, and of all vectors together: they lie on
 _SIDE = 32_767  # of a map, in places: C counts them in an int of 16 bits
 _PATCHES = 2**22  # numbers under the kernel at all places
 _WORK = 2**32  # multiply-accumulates and results of one window
+_CALL = 2**12  # of these, what an operation costs by itself
 _WORDS = 100_000  # characters of one text about a program
 _UNSIGNED = 16  # bits of an unsigned value
 _COEFFICIENT, _HORNER = 2**15, 2**31  # what a table's coefficients and its sums stay below
@@ -41,9 +43,26 @@ def check(program: "IntegerProgram") -> None:
         _check_operation(program, operation)
     _check_states(program)
     _check_words(program)
-    work = program.macs + program.steps * sum(value.size for value in program.values.values())
+    work = program.steps * _work(program, program.step) + _work(program, program.head)
     if work > _WORK:
         raise _broken(f"a window may take {_WORK} multiply-accumulates and results, got {work}")
+
+
+def _work(program: "IntegerProgram", operations: tuple[Operation, ...]) -> int:
+    """What the interpreter does for operations: zeros are multiplied too, and each operation is a call."""
+    return sum(_CALL + _numbers(program, operation) for operation in operations)
+
+
+def _numbers(program: "IntegerProgram", operation: Operation) -> int:
+    size = program.values[operation.out].size
+    if isinstance(operation, Affine):
+        return size + sum(program.constants[matrix].integers.size for matrix, _ in operation.products)
+    if isinstance(operation, Combine):
+        return size * (1 + len(operation.terms))
+    if isinstance(operation, Apply):
+        return size * int(program.tables[operation.out].coefficients.shape[1])
+    area = operation.geometry.kernel[0] * operation.geometry.kernel[1]
+    return size * area * (operation.geometry.channels if isinstance(operation, Convolve) else 1)
 
 
 def _broken(rule: str) -> ModelFileError:
@@ -131,9 +150,10 @@ def _check_order(program: "IntegerProgram") -> None:
     if any(program.logits in operation.reads for operation in program.head):
         raise _broken(f"the logits {program.logits} are the last result, got an operation that reads them")
     read = {name for operation in (*program.step, *program.head) for name in operation.reads}
-    unread = program.constants.keys() - read
+    results = {operation.out for operation in (*program.step, *program.head)}
+    unread = (program.constants.keys() | results) - read - {*program.states.values(), program.logits}
     if unread:
-        raise _broken(f"a program holds only what it reads, got the constant {min(unread)}, which nothing reads")
+        raise _broken(f"a program holds only what it reads, got {min(unread)}, which nothing reads")
 
 
 def _check_reads(program: "IntegerProgram", operations: tuple[Operation, ...], known: set[str]) -> None:
@@ -260,7 +280,7 @@ def _check_map(program: "IntegerProgram", operation: Convolve | Pool, size: int)
         _check_bias(program, operation.bias, operation.out, channels)
     elif operation.kind not in ("max", "sum") or geometry.padding != (0, 0):
         raise _broken(f"{operation.out} pools by max or sum without padding, got {operation.kind[:20]!r}")
-    if channels * int(np.prod(geometry.places)) != size or program.size(operation.source) != geometry.size:
+    if channels * math.prod(geometry.places) != size or program.size(operation.source) != geometry.size:
         raise _broken(f"{operation.source} does not fit {operation.out}, got {geometry.size} numbers in its map")
 
 
@@ -272,8 +292,10 @@ def _check_geometry(out: str, geometry: Geometry) -> None:
         _check_size(f"a side of {out}'s map", extent, _SIDE - 2 * padding)
         _check_size(f"a side of {out}'s kernel", kernel, extent + 2 * padding)
         _check_size(f"the stride of {out}", stride, _SIDE)
-    patches = geometry.channels * int(np.prod(geometry.places)) * int(np.prod(geometry.kernel))
+    patches = geometry.channels * math.prod(geometry.places) * math.prod(geometry.kernel)
     _check_size(f"the numbers under the kernel of {out}", patches, _PATCHES)
+    padded = geometry.channels * math.prod(extent + 2 * padding for extent, _, _, padding in _extents(geometry))
+    _check_size(f"the numbers of {out}'s map with its padding", padded, _PATCHES)
 
 
 def _extents(geometry: Geometry) -> Iterator[tuple[int, int, int, int]]:

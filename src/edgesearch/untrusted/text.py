@@ -1,6 +1,7 @@
 """Text, JSON and YAML that others made, as plain values: nothing in them is resolved, made or followed."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from edgesearch.untrusted.files import DamagedError, opened
 
 _TEXT = 16 << 20  # bytes of a text file
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DIGITS, _NUMBER = 40, re.compile(r"[-+]?[0-9.][0-9a-fA-FxXoO.:_+-]*")
 _YAML, _EVENTS, _DEEPEST = 1 << 20, 200_000, 20  # bytes, events and levels of a YAML file
 
 
@@ -55,14 +57,15 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, most: int = _YAML) -> Any:
     """Return the mappings, lists, texts and numbers of a YAML file. Interpolations stay texts; nothing else is made.
 
     Raises:
-        DamagedError: more than a megabyte, no UTF-8, no YAML, aliases, or nesting beyond twenty levels.
+        DamagedError: more than `most` bytes, no UTF-8, no YAML, tags, aliases, nesting beyond twenty levels, or numbers
+            of more than 40 characters.
         OSError: it cannot be read.
     """
-    text = read_text(path, _YAML)
+    text = read_text(path, most)
     try:
         _check_events(text)
         return yaml.load(text, Loader=_LOADER)  # noqa: S506  (a safe one)
@@ -78,6 +81,10 @@ def _check_events(text: str) -> None:
     for count, event in enumerate(yaml.parse(text, Loader=_LOADER)):
         if isinstance(event, yaml.AliasEvent):
             raise DamagedError("it has an alias")
+        if getattr(event, "tag", None) is not None:
+            raise DamagedError(f"it has the tag {event.tag[:40]!r}")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > _DIGITS and _NUMBER.fullmatch(event.value):
+            raise DamagedError(f"it has a number of {len(event.value)} characters")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST or count > _EVENTS:
             raise DamagedError("it has more nesting or entries than belong there")
