@@ -4,6 +4,7 @@ import os
 import pickle
 import struct
 import tracemalloc
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from edgesearch.errors import DataError, EdgesearchError, ModelFileError
 from edgesearch.numerics.storage import load
 from edgesearch.untrusted.arrays import read_arrays
 from edgesearch.untrusted.files import DamagedError
-from edgesearch.untrusted.text import read_json, read_text
+from edgesearch.untrusted.text import read_json, read_text, read_yaml
 from tests.conftest import composed
 
 MOST = 80 << 20  # bytes, of which an archive may unpack to 64 MiB
@@ -175,6 +176,44 @@ def test_windows_of_nothing_are_refused(parts: tuple[str, tuple[int, ...]], tmp_
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_archives_are_packed_by_deflate_alone(method: int, tmp_path: Path) -> None:
+    path = archive(tmp_path / "x.npz", {"x_train.npy": header("(2,)") + bytes(16)}, method)
+    with pytest.raises(DamagedError, match="another method"):
+        read_arrays(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{'descr': (", "{'descr': '''", "(" * 300, "{'descr': '<f8', 'fortran_order': False, 'shape': (20L,), }", "\t1\n  2",
+     "{b'descr': '<f8'}", "__import__('os')", "", "{'descr': '<f8', 'fortran_order': False, 'shape': (2,) }; x"],
+)  # fmt: skip
+def test_a_header_is_not_evaluated(text: str, tmp_path: Path) -> None:
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(64)
+    (tmp_path / "x.npy").write_bytes(content)
+    with warnings.catch_warnings(), pytest.raises(DamagedError):
+        warnings.simplefilter("error")
+        read_arrays(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    "groups", [np.zeros(6, "V4"), np.zeros(6, "U2000"), np.zeros(6, complex)], ids=["V", "long", "complex"]
+)
+def test_groups_are_names(groups: Any, tmp_path: Path) -> None:
+    y = np.arange(6) % 2
+    np.savez(
+        tmp_path / "x.npz",
+        x_train=np.ones((6, 3, 2)),
+        y_train=y,
+        x_test=np.ones((6, 3, 2)),
+        y_test=y,
+        group_train=groups,
+    )
+    with pytest.raises(DataError) as caught:
+        composed_data(tmp_path / "x.npz")
+    assert "\n" not in str(caught.value)
+
+
 # ---- checkpoints --------------------------------------------------------------------------------------------------
 
 
@@ -271,3 +310,15 @@ def test_long_text_is_not_read(tmp_path: Path) -> None:
 def test_the_errors_of_a_program_name_the_file(bomb: Path) -> None:
     with pytest.raises(ModelFileError, match=r"bomb\.npz is not a program or is damaged: it unpacks to 256 MiB"):
         load(bomb)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [('a: !!int ""', "the tag"), ("a: !!bool x", "the tag"), ("a: !!python/name:os.system", "the tag"), ("a: ! x", "the tag"),
+     ("a: " + "1:59" * 400, "a number of 1600"), ("a: 0x" + "f" * 5000, "a number of"), ("a: &x 1\nb: *x", "an alias"),
+     ("a: " + "9" * 5000, "a number of 5000"), ("a: " + "[" * 30 + "]" * 30, "nesting")],
+)  # fmt: skip
+def test_yaml_that_is_none(content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yml").write_text(content)
+    with pytest.raises(DamagedError, match=words):
+        read_yaml(tmp_path / "x.yml")

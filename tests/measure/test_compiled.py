@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,6 +167,45 @@ PROGRAMS = {
     "an input of 32 bits": hand_written((sum_of("a", "s", "input"),), LOGITS, {"s": "a"}, Value(3, Format(32, 20))),
     "logits by another name": hand_written((sum_of("a", "s", "input"),), (sum_of("y", "s"),), {"s": "a"}),
 }  # fmt: skip
+
+
+def test_arrays_of_one_loop_of_the_head_keep_out_of_each_others_way() -> None:
+    """a and b are made in one loop and read whole by the next: they cannot take turns in one piece of memory."""
+    rng = np.random.default_rng(0)
+    shapes = {"P": (3, 3), "Q": (3, 3), "R": (4, 3), "S": (4, 3), "L": (3, 4), "W": (3, 3)}
+    values = {"input": FRAME, **{name: Value(3, S16) for name in ("h", "p", "a", "b", "y")}, "c": Value(4, S16)}
+    program = IntegerProgram(
+        2, values, {name: Constant(rng.integers(-90, 91, shape), S8) for name, shape in shapes.items()}, {}, {"h": "p"},
+        (Affine("p", (("W", "input"),)),),
+        (Affine("a", (("P", "h"),)), Affine("b", (("Q", "h"),)), Affine("c", (("R", "a"), ("S", "b"))),
+         Affine("y", (("L", "c"),))), "y",
+    )  # fmt: skip
+    compare(program, windows(program), variants())
+
+
+@pytest.mark.parametrize(
+    "name", ["memory", "sum", "oc", "ky", "ic", "row", "column", "i", "s", "frame", "logits", "group"]
+)
+def test_a_map_may_have_a_name_that_the_c_has(name: str) -> None:
+    from tests.measure.test_windows import HEAD, T, network
+
+    plain = network(4, 8)
+    values = {(name if old == "c1" else old): value for old, value in plain.values.items()}
+    head = (replace(HEAD[0], out=name), replace(HEAD[1], source=name), *HEAD[2:])
+    program = replace(plain, values=values, head=head)
+    x = np.random.default_rng(0).integers(-128, 128, (T, 5, plain.inputs))
+    compare(program, x, FAST)
+
+
+def test_arguments_that_nothing_reads_are_no_warning() -> None:
+    """A step without the frame, a head without the states: both are C that compiles with -Werror."""
+    counts = (Combine("a", (Term(("s",)), Term(power=-4))),)
+    program = hand_written(counts, (Combine("y", (Term(("window",)),)),), {"s": "a"})
+    compare(program, windows(program), FAST)
+    blind = hand_written(counts, (Combine("y", (Term(("s",)),)),), {"s": "a"})
+    compare(blind, windows(blind), FAST)
+    constant = hand_written(counts, (Combine("y", (Term(power=-2),)),), {"s": "a"})
+    compare(constant, windows(constant), FAST)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

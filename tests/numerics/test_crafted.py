@@ -1,6 +1,7 @@
 """Programs from strangers: none runs code, none ends in a traceback, none is accepted that C would not run."""
 
 import contextlib
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,14 @@ RECURRENT = {
     "state of another size": put("values", "h", 0, value=5),
     "state without a value": put("states", "q", value="h_next"),
     "no states": put("states", value={}),
+    "a result that nothing reads": both(
+        put("values", "u", value=[4, "s16.11"]),
+        lambda content, _: content["step"].append(copy.deepcopy(content["step"][0]) | {"out": "u"})),
+    "text of a megabyte": put("about", "cell", value="x" * 2**20),
+    "many calls": both(put("steps", value=2**17), lambda content, _: content["step"].extend(
+        {"operation": "Combine", "out": f"u{k}", "low": None, "high": None,
+         "terms": [{"operands": [f"u{k - 1}" if k else "p"], "negative": False, "power": 0}]} for k in range(400))),
+    "five million zeros": array("constant/W", lambda a: np.zeros((2048, 2049), np.int8)),
     "value that nothing gives": put("values", "q", value=[4, "s16.4"]),
     "no input": drop("values", "input"),
     "logits of a step": put("logits", value="h_next"),
@@ -87,6 +96,14 @@ RECURRENT = {
                            ("error", float("nan")), ("error", float("inf")), ("error", None), ("error", "small"),
                            ("source", "s17.11"), ("source", "u16.11"), ("to", "s16.17"), ("to", "s16.-1"))},
     "coefficients of 17 bits": array("table/0", lambda a: a.astype(np.int32) * 0 + 2**16),
+    "a coefficient of 32768": array("table/0", lambda a: np.where(a == a.max(), 2**15, a.astype(np.int32))),
+    "a coefficient whose magnitude has no int64": array("table/0", lambda a: np.where(a == a.max(), -(2**63), a.astype(np.int64))),
+    "a product of 33 bits in a table": both(
+        put("tables", 0, "segment_bits", value=15), put("tables", 0, "shifts", value=[0, 16]),
+        put("tables", 0, "limit", value=2**15), array("table/0", lambda a: np.array([[-30518, 0, 3]], np.int16))),
+    "a table without an end": both(
+        put("tables", 0, "segment_bits", value=16), put("tables", 0, "limit", value=2**31 + 5),
+        array("table/0", lambda a: np.repeat(a[:1], 32770, axis=0))),
     "coefficients of one column": array("table/0", lambda a: a[:, :1]),
     "coefficients of no segment": array("table/0", lambda a: a[:0]),
     "coefficients in a row": array("table/0", lambda a: a.reshape(-1)),
@@ -129,7 +146,8 @@ CONVOLUTIONAL: dict[str, Edit] = {
                            ("height", 10**23), ("width", 8), ("kernel", [0, 3]), ("kernel", [-1, 3]),
                            ("kernel", [3, 99]), ("kernel", [3]), ("stride", [0, 1]), ("stride", [-1, 1]),
                            ("stride", [1, 10**9]), ("padding", [-1, 1]), ("padding", [10**9, 1]),
-                           ("padding", [40_000, 1]), ("padding", None))},
+                           ("padding", [40_000, 1]), ("padding", None),
+                           ("padding", [10_000, 10_000]))},
     **{f"groups={groups}": put("head", 2, "groups", value=groups) for groups in (0, -4, 3, 8, 1, None)},
     "filters as a matrix": array("constant/K1", lambda a: a.reshape(4, 9)),
     "filters of another kernel": array("constant/K1", lambda a: a.reshape(4, 1, 9, 1)),
