@@ -185,20 +185,23 @@ def test_archives_are_packed_by_deflate_alone(method: int, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["{'descr': (", "{'descr': '''", "(" * 300, "{'descr': '<f8', 'fortran_order': False, 'shape': (20L,), }", "\t1\n  2",
-     "{b'descr': '<f8'}", "__import__('os')", "", "{'descr': '<f8', 'fortran_order': False, 'shape': (2,) }; x"],
+    ["{'descr': (", "{'descr': '''", "(" * 300, "{'descr': '<f8', 'fortran_order': False, 'shape': (20L,), }",
+     "\t1\n  2", "{b'descr': '<f8'}", "__import__('os')", "",
+     "{'descr': '<f8', 'fortran_order': False, 'shape': (2,) }; x"],
 )  # fmt: skip
 def test_a_header_is_not_evaluated(text: str, tmp_path: Path) -> None:
     content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(64)
     (tmp_path / "x.npy").write_bytes(content)
-    with warnings.catch_warnings(), pytest.raises(DamagedError):
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_arrays(tmp_path / "x.npy")
+        with pytest.raises(DamagedError):
+            read_arrays(tmp_path / "x.npy")
 
 
-@pytest.mark.parametrize(
-    "groups", [np.zeros(6, "V4"), np.zeros(6, "U2000"), np.zeros(6, complex)], ids=["V", "long", "complex"]
-)
+NO_NAMES = {"V": np.zeros(6, "V4"), "long": np.zeros(6, "U2000"), "complex": np.zeros(6, complex)}
+
+
+@pytest.mark.parametrize("groups", NO_NAMES.values(), ids=NO_NAMES)
 def test_groups_are_names(groups: Any, tmp_path: Path) -> None:
     y = np.arange(6) % 2
     np.savez(
@@ -314,9 +317,10 @@ def test_the_errors_of_a_program_name_the_file(bomb: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [('a: !!int ""', "the tag"), ("a: !!bool x", "the tag"), ("a: !!python/name:os.system", "the tag"), ("a: ! x", "the tag"),
-     ("a: " + "1:59" * 400, "a number of 1600"), ("a: 0x" + "f" * 5000, "a number of"), ("a: &x 1\nb: *x", "an alias"),
-     ("a: " + "9" * 5000, "a number of 5000"), ("a: " + "[" * 30 + "]" * 30, "nesting")],
+    [('a: !!int ""', "the tag"), ("a: !!bool x", "the tag"), ("a: !!python/name:os.system", "the tag"),
+     ("a: ! x", "the tag"), ("a: " + "1:59" * 400, "a number of 1600"), ("a: 0x" + "f" * 5000, "a number of"),
+     ("a: &x 1\nb: *x", "an alias"), ("a: " + "9" * 5000, "a number of 5000"),
+     ("a: " + "[" * 30 + "]" * 30, "nesting")],
 )  # fmt: skip
 def test_yaml_that_is_none(content: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "x.yml").write_text(content)

@@ -200,8 +200,6 @@ def test_a_map_may_have_a_name_that_the_c_has(name: str) -> None:
 def test_arguments_that_nothing_reads_are_no_warning() -> None:
     """A step without the frame, a head without the states: both are C that compiles with -Werror."""
     counts = (Combine("a", (Term(("s",)), Term(power=-4))),)
-    program = hand_written(counts, (Combine("y", (Term(("window",)),)),), {"s": "a"})
-    compare(program, windows(program), FAST)
     blind = hand_written(counts, (Combine("y", (Term(("s",)),)),), {"s": "a"})
     compare(blind, windows(blind), FAST)
     constant = hand_written(counts, (Combine("y", (Term(power=-2),)),), {"s": "a"})

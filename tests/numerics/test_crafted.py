@@ -97,7 +97,8 @@ RECURRENT = {
                            ("source", "s17.11"), ("source", "u16.11"), ("to", "s16.17"), ("to", "s16.-1"))},
     "coefficients of 17 bits": array("table/0", lambda a: a.astype(np.int32) * 0 + 2**16),
     "a coefficient of 32768": array("table/0", lambda a: np.where(a == a.max(), 2**15, a.astype(np.int32))),
-    "a coefficient whose magnitude has no int64": array("table/0", lambda a: np.where(a == a.max(), -(2**63), a.astype(np.int64))),
+    "a coefficient whose magnitude has no int64": array(
+        "table/0", lambda a: np.where(a == a.max(), -(2**63), a.astype(np.int64))),
     "a product of 33 bits in a table": both(
         put("tables", 0, "segment_bits", value=15), put("tables", 0, "shifts", value=[0, 16]),
         put("tables", 0, "limit", value=2**15), array("table/0", lambda a: np.array([[-30518, 0, 3]], np.int16))),
