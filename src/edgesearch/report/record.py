@@ -19,11 +19,12 @@ from edgesearch.report.shape import (
     one_of,
 )
 from edgesearch.untrusted.files import DamagedError
-from edgesearch.untrusted.text import read_json
+from edgesearch.untrusted.text import parse_json, read_text
 
 Record = dict[str, Any]
 NAME = "record.json"
 SUMMARY = "study.json"
+_LISTS = 500_000  # lists and mappings in either, which cost far more memory than text
 _LEVELS = {"float": SHARE, "*": SHARE}  # by the arithmetic that gave the answers
 _SIZE = {"flash_bytes": WHOLE, "ram_bytes": WHOLE}
 _FINISHED: Shape = {
@@ -137,7 +138,10 @@ def read_summary(folder: Path) -> Record | None:
 def _read(path: Path, remedy: str) -> Any | None:
     """What a JSON file holds, None where there is none."""
     try:
-        found = read_json(path)
+        text = read_text(path)
+        if text.count("[") + text.count("{") > _LISTS:
+            raise DamagedError(f"it has more than {_LISTS} lists and mappings")
+        found = parse_json(text)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except DamagedError as error:
