@@ -7,8 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from edgesearch.atomic import atomic_file, atomic_folder, check_writable, scratch_folder, told, write_bytes, write_text
+from edgesearch.atomic import (
+    atomic_file,
+    atomic_folder,
+    check_no_link,
+    check_writable,
+    open_own,
+    scratch_folder,
+    told,
+    write_bytes,
+    write_text,
+)
 from edgesearch.config.cache import cache_dir
+from edgesearch.errors import ModelFileError
 
 
 def full(*given: object, **named: object) -> int:
@@ -175,3 +186,41 @@ def test_errors_of_what_is_done_meanwhile_keep_their_names(tmp_path: Path) -> No
     with pytest.raises(FileNotFoundError) as caught, atomic_file(tmp_path / "file"):
         (tmp_path / "absent").read_bytes()
     assert caught.value.filename == str(tmp_path / "absent")
+
+
+def test_a_file_of_ours_is_opened_without_following_or_emptying(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "link").symlink_to(victim)
+    (tmp_path / "dangling").symlink_to(tmp_path / "made")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("link", "dangling", "pipe", "folder"):
+        with pytest.raises(ModelFileError, match=f"{name} must be a regular file, got [^\n]+; delete it$"):
+            open_own(tmp_path / name, empty=True)
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "made").exists()
+    open_own(victim).close()
+    assert victim.read_text() == "precious"
+    with open_own(victim, empty=True) as file:
+        file.write("new")
+    assert victim.read_text() == "new"
+
+
+def test_a_pipe_that_someone_reads_is_no_file_of_ours(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(ModelFileError, match="must be a regular file"):
+        open_own(tmp_path / "pipe")
+    os.close(reader)
+
+
+def test_links_below_a_folder_are_named(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "c").mkdir(parents=True)
+    run = tmp_path / "run"
+    run.symlink_to(tmp_path / "real")  # the folder itself may be one
+    (tmp_path / "real").mkdir()
+    check_no_link(run, run / "export" / "c")
+    (run / "export").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelFileError, match="run/export must be a folder or file of its own, got a link; delete it"):
+        check_no_link(run, run / "export" / "c")

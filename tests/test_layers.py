@@ -34,7 +34,7 @@ ALLOWED = {
     "errors": set(),
     "untrusted": set(),
     "config": {"errors", "untrusted"},
-    "atomic": {"config"},
+    "atomic": {"config", "errors"},
     "plain": {"config"},
     "numerics": {"errors", "untrusted", "config", "atomic"},
     "cells": {"errors", "untrusted", "config", "numerics", "atomic"},

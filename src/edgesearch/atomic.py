@@ -9,17 +9,20 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from edgesearch.config.cache import cache_dir
+from edgesearch.errors import ModelFileError
 
 _SCRATCH = "edgesearch-scratch-"
 _NAME = 50  # characters of the target's that its partial file has too
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EISDIR)  # what opening a link, a pipe or a folder gives
 _OF_DISKS = (*_FULL, *_REFUSED, errno.EIO, errno.EFBIG)
 
 
@@ -90,6 +93,45 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)
+
+
+def open_own(path: Path, *, empty: bool = False) -> IO[str]:
+    """Open a text file of ours to write in place, made where there is none; links and pipes are never followed.
+
+    Args:
+        path: the file.
+        empty: begin with nothing in it; otherwise what it holds stays.
+
+    Raises:
+        ModelFileError: it is a link, or no regular file.
+        OSError: it cannot be opened.
+    """
+    refused = ModelFileError(f"{path} must be a regular file, got a link or something else; delete it")
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise refused from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise refused
+    if empty:
+        os.ftruncate(handle, 0)
+    return os.fdopen(handle, "w", encoding="utf-8", newline="")
+
+
+def check_no_link(folder: Path, path: Path) -> None:
+    """See that nothing on the way from `folder` down to `path` is a link, which may lead out of the folder.
+
+    Raises:
+        ModelFileError: something is.
+    """
+    place = folder
+    for part in path.relative_to(folder).parts:
+        place /= part
+        if place.is_symlink():
+            raise ModelFileError(f"{place} must be a folder or file of its own, got a link; delete it")
 
 
 def check_writable(folder: Path) -> None:

@@ -284,3 +284,39 @@ def test_mean_and_std_are_as_wide_as_they_need(tmp_path: Path, mean: float, std:
     assert again.input_mean.numpy().dtype == again.input_std.numpy().dtype == kind
     np.testing.assert_allclose(again.input_mean.numpy(), means, rtol=0, atol=1e-6 * std)
     assert again.FC.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("U", (20000, 0)),
+        ("U", (H, H + 1)),
+        ("W", (10**7, 0)),
+        ("W", (D,)),
+        ("FC", (0, 0)),
+        ("FC", (H, C + 1)),
+        ("FCbias", (1_000_000,)),
+        ("FCbias", ()),
+        ("Bg", (1, H + 1)),
+    ],
+    ids=str,
+)
+def test_shapes_that_disagree_build_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, ...]
+) -> None:
+    write(tmp_path, random_weights("fastgrnn", D, H, C, None, None))
+    np.save(tmp_path / f"{name}.npy", np.zeros(shape))
+    monkeypatch.setattr("edgesearch.cells.edgeml.Classifier", lambda *given: pytest.fail("built"))
+    with pytest.raises(ModelFileError, match=r"^[^\n]+$"):
+        edgesearch.load_edgeml(tmp_path, cell="fastgrnn")
+
+
+@pytest.mark.parametrize("name", ["FC", "W", "mean"])
+def test_floats_that_torch_has_not_are_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path, random_weights("fastgrnn", D, H, C, None, None))
+    np.save(tmp_path / "mean.npy", np.zeros(T * D))
+    np.save(tmp_path / "std.npy", np.ones(T * D))
+    assert edgesearch.load_edgeml(tmp_path, cell="fastgrnn").input_mean is not None
+    np.save(tmp_path / f"{name}.npy", np.load(tmp_path / f"{name}.npy").astype(np.longdouble))
+    with pytest.raises(ModelFileError, match=f"{name}.npy must hold finite floats of 16 to 64 bits"):
+        edgesearch.load_edgeml(tmp_path, cell="fastgrnn")

@@ -340,3 +340,53 @@ def test_ranges_without_a_digest_are_taken(tmp_path: Path) -> None:
     (tmp_path / "quant_info.json").write_text(json.dumps(info), encoding="utf-8")
     program = Quantizer(model, mode="test", load=tmp_path).program
     assert np.array_equal(program.run(x.numpy()).logits, expected.program.run(x.numpy()).logits)
+
+
+def edited(found: Any, path: tuple[str, ...], value: Any) -> Any:
+    """The JSON value with `value` at a path of keys, without that key for `...`."""
+    if not path:
+        return value
+    inner = {**found, path[0]: edited(found.get(path[0], {}), path[1:], value)}
+    return {key: item for key, item in inner.items() if item is not ...}
+
+
+WRONG: tuple[Any, ...] = (..., None, True, "x\x1b\n", -1, 1e300, 10**400, [], {}, [[]], [None], [1.0, "x"], {"x": [1]})
+PLACES = [(), ("steps",), ("sizes",), ("widths",), ("ranges",), ("widths", "named"), ("widths", "range"),
+          ("widths", "weights"), ("widths", "activations"), ("widths", "function_error"), ("ranges", "input"),
+          ("ranges", "input", "largest"), ("ranges", "input", "count"), ("ranges", "input", "sample"),
+          ("frames", "low"), ("frames", "deviation"), ("frames", "count"), ("frames", "rows")]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES, ids=".".join)
+def test_saved_ranges_of_another_shape_are_one_line(tmp_path: Path, place: tuple[str, ...]) -> None:
+    model = classifier(("fastgrnn", False), Shape())
+    quantizer = Quantizer(model)
+    quantizer.model(torch.randn(T, 20, D).double())
+    quantizer.save(tmp_path)
+    path = tmp_path / "quant_info.json"
+    sound = json.loads(path.read_text())
+    assert sound["ranges"]["input"]["count"] == T * 20 * D
+    for value in WRONG:
+        if (place, value) in (((), ...), (("widths", "named"), {})):
+            continue
+        path.write_text(json.dumps(edited(sound, place, value)))
+        with pytest.raises((ModelFileError, ConfigError)) as caught:
+            Quantizer(model, mode="test", load=tmp_path).program  # noqa: B018
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 400 + len(str(path))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"steps": 1e999}', '{"x": [' + "[]," * 600_000 + "0]}"])
+def test_saved_ranges_that_exhaust_a_reader_are_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "quant_info.json").write_text(content)
+    with pytest.raises(ModelFileError, match=r"quant_info\.json must be a quantiser's ranges, got [^\n]+; save them"):
+        Quantizer(classifier(("fastgrnn", False), Shape()), mode="test", load=tmp_path)
+
+
+def test_saved_ranges_are_a_regular_file(tmp_path: Path) -> None:
+    model = classifier(("fastgrnn", False), Shape())
+    (tmp_path / "quant_info.json").symlink_to("/dev/zero")
+    with pytest.raises(ModelFileError, match="no regular file"):
+        Quantizer(model, mode="test", load=tmp_path)
+    with pytest.raises(ModelFileError, match="No such file"):
+        Quantizer(model, mode="test", load=tmp_path / "absent")

@@ -222,3 +222,20 @@ def quantized(folder: Path, frames: Numbers) -> npt.NDArray[np.int64]:
     text = "\n".join(repr(float(v)) for v in frames.reshape(-1))
     done = subprocess.run([program], input=text, capture_output=True, text=True, check=True)
     return np.array(done.stdout.split(), np.int64).reshape(frames.shape)
+
+
+@pytest.mark.parametrize("target", ["c", "edgeml", "onnx"])
+@pytest.mark.parametrize("linked", ["export", "export/TARGET"])
+def test_an_export_does_not_leave_its_run_through_a_link(tmp_path: Path, target: str, linked: str) -> None:
+    trained(tmp_path, MIXED, "train.epochs=1")
+    (run,) = tmp_path.glob("npy/fastgrnn/*")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "U2.npy").write_text("mine")
+    (run / "export").rename(tmp_path / "export")
+    link = run / linked.replace("TARGET", target)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(ModelFileError, match=f"{link} must be a folder [^\n]+, got a link; delete it$"):
+        export(composed("task=export", f"run={run}", f"export={target}"))
+    assert [path.name for path in elsewhere.iterdir()] == ["U2.npy"]

@@ -183,3 +183,9 @@ def test_a_fault_names_the_place_the_rule_and_the_value(value: Any, wanted: shap
     found = fault(value, wanted, "a")
     assert found is None if words is None else found is not None and found.startswith(words)
     assert len(found or "") < 120
+
+
+def test_a_file_of_millions_of_lists_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text('{"status": [' + "[]," * 600_000 + "0]}")
+    with pytest.raises(ModelFileError, match=r"record\.json [^\n]+ more than 500000 lists and mappings; delete it"):
+        read_record(tmp_path)

@@ -1,5 +1,8 @@
 """What is drawn, refused, repeated, retried and counted. Results are made up here: no training."""
 
+import contextlib
+import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,7 +14,7 @@ import torch
 from optuna.trial import TrialState
 
 from edgesearch.config import config_hash
-from edgesearch.errors import ConfigError, StorageError
+from edgesearch.errors import ConfigError, ModelFileError, StorageError
 from edgesearch.search import storage as storage_module
 from edgesearch.search import study as study_module
 from edgesearch.search.ledger import KIND
@@ -156,9 +159,44 @@ def test_a_study_of_another_program_is_left_alone(tmp_path: Path) -> None:
         study(tmp_path, f"search.storage={url}")
 
 
+def sqlite_file(path: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+def test_a_view_or_a_trigger_in_a_database_is_not_read(tmp_path: Path) -> None:
+    endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select x as trial_id from n"
+    sqlite_file(tmp_path / "view.db", f"create view trials as {endless}")
+    sqlite_file(
+        tmp_path / "trigger.db", "create table t(x)", "create trigger a after insert on t begin delete from t; end"
+    )
+    sqlite_file(
+        tmp_path / "called_table.db",
+        "create table trials(x)",
+        "pragma writable_schema=on",
+        f"update sqlite_master set sql = 'CREATE VIEW trials AS {endless}'",  # noqa: S608
+    )
+    for name in ("view", "trigger", "called_table"):
+        with pytest.raises(ModelFileError, match=f"{name}.db must be an SQLite file of a study, got [^\n]+; delete it"):
+            load_ledger("any", f"sqlite:///{tmp_path / name}.db")
+
+
+def test_what_never_ends_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "zeros.db").write_bytes(b"\0" * 100_000)
+    (tmp_path / "device.db").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.db")
+    sqlite_file(tmp_path / "sound.db", "create table t(x)")
+    os.mkfifo(tmp_path / "sound.db-wal")
+    for name in ("zeros.db", "device.db", "pipe.db", "sound.db"):
+        with pytest.raises(ModelFileError, match=f"{name}(-wal)? must be an SQLite file"):
+            load_ledger("any", f"sqlite:///{tmp_path / name}")
+
+
 def test_what_is_no_database_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("not a database, though long enough to be taken for one" * 20)
-    with pytest.raises(StorageError, match="must be an SQLite file"):
+    with pytest.raises(ModelFileError, match="must be an SQLite file"):
         study(tmp_path, f"search.storage=sqlite:///{tmp_path / 'text.db'}")
     for url in (
         "nonsense",

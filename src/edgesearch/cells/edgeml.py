@@ -29,6 +29,9 @@ _NAMES = (
     | {"FC", "FCbias", "mean", "std"}
 )
 _KEPT = 1e-6  # of a deviation
+_WIDEST = 1 << 16  # units, channels or classes
+_LONGEST = 1 << 23  # values of a row: what a file of float64 may hold
+_KINDS = (np.float16, np.float32, np.float64)
 
 
 def load_edgeml(
@@ -74,6 +77,7 @@ def _assemble(path: Path, cell: str, gate: str | Function | None, update: str | 
     state |= {name: _read(path, name).reshape(1, 1) for name, _ in kind.scalars}
     FC, FCbias = _read(path, "FC"), _read(path, "FCbias").reshape(-1)
     first, second = (state[letter] if letter in state else state[f"{letter}1"] for letter in "WU")
+    _check_shapes(path, kind, state, FC, FCbias)
     options: dict[str, Any] = {"reset_after": False} if cell == "gru" else {}
     rnn = RNNS[cell](
         first.shape[0],
@@ -88,6 +92,29 @@ def _assemble(path: Path, cell: str, gate: str | Function | None, update: str | 
     named = {f"rnn.cells.0.{name}": value for name, value in state.items()} | {"FC": FC, "FCbias": FCbias}
     model.load_state_dict({name: torch.from_numpy(value) for name, value in named.items()})
     return model
+
+
+def _check_shapes(path: Path, kind: CellKind, state: Mapping[str, Array], FC: Array, FCbias: Array) -> None:
+    """What is built is as large as two of these shapes say, so all must agree before."""
+    if any(array.ndim != 2 for name, array in state.items() if name not in kind.biases) or FC.ndim != 2:
+        raise ModelFileError(f"the matrices of {path} must have two dimensions, got other ones; save them again")
+    hidden, classes = FC.shape
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(kind.biases, (hidden,))
+    wanted["FCbias"] = (classes,)
+    for letter in "WU":
+        rows = hidden if letter == "U" else state.get("W", state.get("W1", FC)).shape[0]
+        if letter in state:
+            wanted[letter] = (rows, kind.blocks * hidden)
+        else:
+            rank = state[f"{letter}1"].shape[1]
+            wanted |= {f"{letter}1": (rows, rank), f"{letter}2": (rank, kind.blocks * hidden)}
+    found = {**state, "FCbias": FCbias}
+    for name, shape in wanted.items():
+        if found[name].shape != shape:
+            raise ModelFileError(
+                f"the files of {path} do not fit together: {name}, gates side by side, must have the shape {shape} by "
+                f"FC {FC.shape}, got {found[name].shape}; take all files of one model"
+            )
 
 
 def save_edgeml(
@@ -274,6 +301,12 @@ def _read(path: Path, name: str) -> Array:
         ) from error
     except (DamagedError, OSError) as error:
         raise ModelFileError(f"{file} must be a plain .npy array ({error}); save it again without pickle") from error
-    if array.ndim > 2 or not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-        raise ModelFileError(f"{file} must hold finite floats in at most 2 dimensions, got {array.dtype} {array.shape}")
+    if array.ndim > 2 or array.dtype.type not in _KINDS or not np.isfinite(array).all():
+        raise ModelFileError(
+            f"{file} must hold finite floats of 16 to 64 bits in at most 2 dimensions, got {str(array.dtype)[:40]} "
+            f"{array.shape}; save it again"
+        )
+    widest = _LONGEST if name in ("mean", "std") else _WIDEST
+    if not all(1 <= side <= widest for side in array.shape):
+        raise ModelFileError(f"{file} must have sides of 1 to {widest}, got {array.shape}; save it again")
     return array.astype(array.dtype.newbyteorder("="))

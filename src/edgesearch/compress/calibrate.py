@@ -75,15 +75,6 @@ class Ranges:
             for name, o in self.observed.items()
         }
 
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any], frames: Mapping[str, Any] | None) -> "Ranges":
-        """Read back what `to_json` of ranges and of frames gave; version 0.1 kept no frames."""
-        ranges = cls()
-        ranges.frames = None if frames is None else Frames.from_json(frames)
-        for name, entry in found.items():
-            ranges.observed[name] = Observed(entry["largest"], entry["count"], np.array(entry["sample"], np.float64))
-        return ranges
-
 
 def observe(graph: Graph, batches: Iterable[Tensor]) -> Ranges:
     """Return the ranges of every value of the float model over raw sequences (T, B, D).

@@ -21,15 +21,16 @@ from edgesearch.compress.executor import Executor
 from edgesearch.compress.graph import INPUT, Graph
 from edgesearch.compress.mixed import Lowered, lower_widths
 from edgesearch.compress.program import compile_program
+from edgesearch.compress.saved import NAME, Saved
 from edgesearch.config.schema import METRICS, RANGES
 from edgesearch.data.scores import Scores
 from edgesearch.errors import ConfigError, DataError, EdgesearchWarning, ModelFileError
 from edgesearch.numerics.format import Format
 from edgesearch.numerics.interpreter import input_integers, run
 from edgesearch.numerics.program import IntegerProgram
+from edgesearch.untrusted.files import DamagedError
 
 Mode = Literal["calibrate", "test", "off"]
-_FILE = "quant_info.json"
 _CHECKED = 4  # batches on which a module is compared with its conversion, where it is not on all of them
 
 
@@ -242,30 +243,28 @@ class Quantizer:
             "frames": None if self.ranges.frames is None else self.ranges.frames.to_json(),
         }
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / _FILE, json.dumps(found))
+        write_text(folder / NAME, json.dumps(found))
         if self._lowered is not None:
             self._lowered.save(folder / "quantization.yaml")
 
     def _load(self, folder: Path, given: Mapping[str, Any], named: Mapping[str, int] | None) -> None:
-        path = folder / _FILE
+        path = folder / NAME
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            saved = found["widths"]
-            graph, sizes = self._graph_for(int(found["steps"])), found["sizes"]
-            if sizes != graph.sizes:
-                raise ValueError("ranges of another model")
-            digest = _digest(self.classifier)
-            if found.get("weights", digest) != digest:  # version 0.1 wrote none
-                raise ModelFileError(
-                    f"{path} must hold the ranges of these weights, sha256 {digest[:12]}, got ranges of "
-                    f"{str(found['weights'])[:12]!r}; load those weights, or calibrate again and save"
-                )
-            self.ranges = Ranges.from_json(found["ranges"], found.get("frames"))
-            self.widths = _widths({**saved, **given}, {**saved["named"], **(named or {})})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            saved = Saved.read(path)
+            saved.check(self._graph_for(saved.steps), self.classifier.rnn.input_size)
+        except (OSError, DamagedError) as error:
+            reason = (error.strerror or "nothing") if isinstance(error, OSError) else error
             raise ModelFileError(
-                f"{path} must be a quantiser's ranges, got {error}; save them in mode=calibrate"
+                f"{path} must be a quantiser's ranges, got {reason}; save them in mode=calibrate"
             ) from error
+        digest = _digest(self.classifier)
+        if saved.weights not in (None, digest):  # version 0.1 wrote none
+            raise ModelFileError(
+                f"{path} must hold the ranges of these weights, sha256 {digest[:12]}, got ranges of "
+                f"{str(saved.weights)[:12]!r}; load those weights, or calibrate again and save"
+            )
+        self.ranges = saved.ranges
+        self.widths = _widths({**saved.widths, **given}, {**saved.widths["named"], **(named or {})})
 
 
 def _digest(model: Classifier) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from edgesearch.atomic import check_no_link
 from edgesearch.cells.classifier import AnyClassifier, Classifier, build_classifier
 from edgesearch.cells.conv import CONVOLUTIONAL
 from edgesearch.cells.edgeml import save_edgeml, save_edgeml_bytes
@@ -27,13 +28,15 @@ def export(config: Config) -> Record:
     `onnx` and `edgeml` need the run's data set, whose scaling they hold.
 
     Raises:
-        ModelFileError: no finished run there, or one that the target cannot hold, or other data than it was trained on.
+        ModelFileError: no finished run there, or one that the target cannot hold, other data than it was trained on, or
+            a link where the files go.
         ConfigError: a package that the target needs is missing.
         DataError: the data set cannot be had.
     """
     folder, record = finished_run(config)
     target = config.export.name
     written = folder.path / "export" / target
+    check_no_link(folder.path, written / "QuantizedFastModel")
     if target == "c":
         folder.program().export(written, target, prefix=config.export.prefix)
     elif target in ("secure", "ezpc"):

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from edgesearch.atomic import check_no_link
 from edgesearch.config import Config, FinetuneConfig
 from edgesearch.pipeline.doubts import require_c
 from edgesearch.pipeline.folder import RunFolder
@@ -36,6 +37,7 @@ def finetune(config: Config) -> Record:
     variant.config.quant = copy.deepcopy(config.quant)
     variant.config.quant.named |= named
     folder = RunFolder(variant.folder.path / "finetune" / _digest(config, variant))
+    check_no_link(variant.folder.path, folder.path)
     done = trained_once(folder, lambda: _prepared(config, variant, folder))
     PlainConsole().print(summary(done, str(folder.path)))
     require_c(config, "c" in done["test_accuracy"])

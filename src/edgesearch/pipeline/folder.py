@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from edgesearch.atomic import write_bytes, write_text
+from edgesearch.atomic import check_no_link, open_own, write_bytes, write_text
 from edgesearch.cells.checkpoints import read_checkpoint
 from edgesearch.config import Config, config_hash, load_config
 from edgesearch.errors import ConfigError, ModelFileError, RunInUseError
@@ -19,7 +19,8 @@ from edgesearch.export import export_c
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.numerics.storage import load, save
 from edgesearch.report.record import Record, read_record
-from edgesearch.untrusted.files import DamagedError
+from edgesearch.untrusted.arrays import SMALL
+from edgesearch.untrusted.files import DamagedError, opened
 
 
 class RunFolder:
@@ -44,9 +45,12 @@ class RunFolder:
 
         Raises:
             RunInUseError: another process holds it.
+            ModelFileError: one of its folders is a link.
         """
+        for inner in (self.checkpoints, self.path / "export" / "c"):
+            check_no_link(self.path, inner)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
+        with open_own(self.path / ".lock") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -82,7 +86,12 @@ class RunFolder:
         return self._program_digest()
 
     def _program_digest(self) -> str:
-        return hashlib.sha256((self.path / "program.npz").read_bytes()).hexdigest()
+        path = self.path / "program.npz"
+        try:
+            with opened(path, SMALL) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except DamagedError as error:
+            raise ModelFileError(f"{path} is damaged ({error}); train the run again") from error
 
     def program(self) -> IntegerProgram:
         """Read the run's program.

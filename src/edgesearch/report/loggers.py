@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgesearch.atomic import check_no_link, open_own
 from edgesearch.config import Config
 from edgesearch.report.record import Record
 
@@ -24,7 +25,7 @@ class CsvLogger:
     """metrics.csv: one line an epoch, written at once. A resumed run writes its earlier rows again first."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", newline="", encoding="utf-8")
+        self._file = open_own(path, empty=True)
         self._writer: csv.DictWriter[str] | None = None
 
     def epoch(self, row: Row) -> None:
@@ -44,6 +45,8 @@ def open_loggers(config: Config, folder: Path) -> list[MetricLogger]:
     """Return the loggers of `logger.name`; every one but `none` includes metrics.csv."""
     if config.logger.name == "none":
         return []
+    for name in ("tensorboard", "wandb"):
+        check_no_link(folder, folder / name)
     loggers: list[MetricLogger] = [CsvLogger(folder / "metrics.csv")]
     if config.logger.name == "wandb":
         from edgesearch.report.wandb_logger import WandbLogger

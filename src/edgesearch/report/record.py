@@ -14,16 +14,18 @@ from edgesearch.report.shape import (
     TEXT,
     WHOLE,
     YES_OR_NO,
+    Kind,
     Shape,
     fault,
     one_of,
 )
 from edgesearch.untrusted.files import DamagedError
-from edgesearch.untrusted.text import read_json
+from edgesearch.untrusted.lists import read_lists
 
 Record = dict[str, Any]
 NAME = "record.json"
 SUMMARY = "study.json"
+_MOST = 16 << 20  # bytes of either; the confusion of a thousand classes takes seven million
 _LEVELS = {"float": SHARE, "*": SHARE}  # by the arithmetic that gave the answers
 _SIZE = {"flash_bytes": WHOLE, "ram_bytes": WHOLE}
 _FINISHED: Shape = {
@@ -67,8 +69,9 @@ _FINISHED: Shape = {
     "before?": {"test_accuracy?": {"*": SHARE}},
     "program_sha256?": TEXT,
 }
+_FOLDER = Kind("the path of a folder", lambda v: isinstance(v, str) and _is_path(v))
 _PROGRAM: Shape = {
-    "folder": TEXT,
+    "folder": _FOLDER,
     "trial": WHOLE,
     "tuned": YES_OR_NO,
     "weight_bits": COUNT,
@@ -85,6 +88,11 @@ _SEARCHED: Shape = {
     "seconds": NUMBER,
     **dict.fromkeys(("trained", "infeasible", "repeated", "pruned", "failed"), WHOLE),
 }
+
+
+def _is_path(text: str) -> bool:
+    """Tell whether the system takes a text for a path, whose last part becomes one of ours."""
+    return "\0" not in text and len(text) <= 4096 and len(Path(text).name.encode(errors="replace")) < 256
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -137,7 +145,7 @@ def read_summary(folder: Path) -> Record | None:
 def _read(path: Path, remedy: str) -> Any | None:
     """What a JSON file holds, None where there is none."""
     try:
-        found = read_json(path)
+        found = read_lists(path, _MOST)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except DamagedError as error:

@@ -13,7 +13,7 @@ from typing import Any
 from optuna.trial import TrialState
 from torch import Tensor
 
-from edgesearch.atomic import write_text
+from edgesearch.atomic import check_no_link, open_own, write_text
 from edgesearch.errors import EdgesearchWarning
 from edgesearch.pipeline.folder import RunFolder
 from edgesearch.pipeline.measured import measured
@@ -93,6 +93,7 @@ def _tested(study: Study, tuning: Tuning, program: Program, folder: Path) -> Rec
     trial = next(t for t in ledger.trials(TrialState.COMPLETE) if t.number == number)
     weights = weights_of(trial, proposal.spec)
     run = RunFolder(folder / "programs" / _name(program, weights))
+    check_no_link(folder, run.path)
     record = run.finished()
     if record is None:
         with run.locked():
@@ -164,6 +165,6 @@ def _command(study: Study, program: Program, proposal: Proposal) -> list[str]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
+    with open_own(folder / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -35,6 +35,9 @@ RETRIED = "edgesearch:retried"
 _RETRIES = 1
 _FIRST_STARTS = 10  # attempts, while others create the same tables
 _LOCK_SECONDS = 60
+_SQLITE = b"SQLite format 3\0"
+_OBJECTS = 1000  # tables and indices of an SQLite file
+_PLAIN = re.compile(r"CREATE (TABLE|INDEX|UNIQUE INDEX) ")
 _SILENCE = {
     "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
@@ -70,6 +73,7 @@ def open_storage(url: str, heartbeat_seconds: int) -> BaseStorage:
     Raises:
         ConfigError: a URL that names no storage, or whose driver is not installed.
         StorageError: nothing answers there.
+        ModelFileError: an SQLite file that is none, or has more than tables.
     """
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
@@ -143,9 +147,12 @@ def _write_ahead(database: str | None) -> None:
     """Readers do not wait for writers then; the mode stays with the file."""
     if database is None or database in ("", ":memory:"):
         raise ConfigError("search.storage must be a file, got an SQLite database in memory; leave search.storage out")
-    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_files(path)
     try:
         with contextlib.closing(sqlite3.connect(database, timeout=_LOCK_SECONDS)) as connection:
+            _check_tables(path, connection)
             connection.execute("pragma journal_mode=wal")
     except sqlite3.OperationalError as error:
         raise StorageError(
@@ -153,9 +160,34 @@ def _write_ahead(database: str | None) -> None:
             "place where it can"
         ) from error
     except sqlite3.DatabaseError as error:
-        raise StorageError(
-            f"{database} must be an SQLite file, got: {error}; delete it or set search.storage"
-        ) from error
+        raise _no_database(path, str(error)) from error
+
+
+def _check_files(path: Path) -> None:
+    """A pipe or a device would never end, for SQLite's own files beside the database too."""
+    for own in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        if own.exists() and not own.is_file():
+            raise _no_database(own, "no regular file")
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(len(_SQLITE)) != _SQLITE:
+                raise _no_database(path, "another one")
+
+
+def _check_tables(path: Path, connection: sqlite3.Connection) -> None:
+    """What Optuna reads must be plain tables: a view may have no end, and a trigger acts. SQLite goes by the text."""
+    connection.execute("pragma trusted_schema=off")
+    rows = connection.execute("select type, rootpage, substr(sql, 1, 40) from sqlite_master limit ?", (_OBJECTS + 1,))
+    found = rows.fetchall()
+    for kind, page, text in found:
+        if kind not in ("table", "index") or not page or not (text is None or _PLAIN.match(str(text))):
+            raise _no_database(path, f"one with {str(kind)[:20]!r} that is no plain table")
+    if len(found) > _OBJECTS:
+        raise _no_database(path, f"one of more than {_OBJECTS} tables")
+
+
+def _no_database(path: Path, got: str) -> ModelFileError:
+    return ModelFileError(f"{path} must be an SQLite file of a study, got {got}; delete it or set search.storage")
 
 
 def _no_wait_for_the_disk(connection: Any, record: Any) -> None:

@@ -10,6 +10,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from torch import Tensor
 
+from edgesearch.atomic import check_no_link
 from edgesearch.cells.classifier import build_classifier
 from edgesearch.config import Config
 from edgesearch.data.batches import tensors
@@ -67,6 +68,7 @@ def train_trial(study: Study, claim: Claim, folder: Path, listener: Listener, li
         Stopped: the limit is reached; the trial is given back.
     """
     run = RunFolder(folder / "trials" / claim.proposal.identity)
+    check_no_link(folder, run.path)
     try:
         with study.ledger.beating(claim.number), run.locked():
             return _train_or_prune(study, claim, run, listener, limit)

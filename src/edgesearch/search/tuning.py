@@ -12,6 +12,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from edgesearch.atomic import check_no_link
 from edgesearch.config import BudgetConfig, Config, FinetuneConfig
 from edgesearch.errors import RunInUseError, TrainingError
 from edgesearch.pipeline.finetune import tuned_config
@@ -183,6 +184,7 @@ class Tuning:
         proposal = tuned_proposal(self._study, candidate.trained, candidate.point, self._study.config.finetune)
         start = weights_of(source, proposal.spec)
         run = RunFolder(folder / "trials" / f"{candidate.trained.identity}-{self._key(candidate).replace(' ', '-')}")
+        check_no_link(folder, run.path)
 
         def on_epoch(row: dict[str, float | int | str]) -> None:
             listener(row)
