@@ -1,15 +1,15 @@
 """What files that others made are opened with: regular ones only, of a size that is looked at first."""
 
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 
 class DamagedError(ValueError):
     """A file is not what it should be; the message is the reason, without the file's name."""
 
 
-def opened(path: Path, most: int) -> IO[bytes]:
+def opened(path: Path, most: int) -> BufferedReader:
     """Open a regular file of at most `most` bytes; a pipe or a device would never end.
 
     Raises:
