@@ -1,5 +1,7 @@
 """Training: sparsity kept, best epoch eligible, interrupted runs identical, guards."""
 
+import functools
+import io
 import math
 import signal
 import tempfile
@@ -275,6 +277,62 @@ def test_a_damaged_checkpoint_is_not_trained_over(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ModelFileError, match=r"last\.ckpt is damaged \([^\n]+\); delete it"):
         trained(tmp_path, "train.epochs=2")
+
+
+def places(found: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where something is in mappings and lists."""
+    inner: list[tuple[Any, Any]] = []
+    if isinstance(found, dict):
+        inner = list(found.items())
+    elif isinstance(found, list):
+        inner = list(enumerate(found[:1]))
+    return [place for key, item in inner for place in [(*path, key), *places(item, (*path, key))]]
+
+
+@pytest.mark.parametrize("overrides", [(), ("train.arithmetic=fixed", "cell=lstm")], ids=["float", "fixed"])
+def test_a_checkpoint_of_another_shape_is_one_line(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    short = ("train.epochs=1", "schedule=dense", "schedule.sparsity=0", *overrides)
+    trained(tmp_path, *short)
+    path = tmp_path / "last.ckpt"
+    whole = path.read_bytes()
+    unread = ("validate_loop", "test_loop", "predict_loop")  # (parts of the loops that no training restores)
+    everywhere = [p for p in places(torch.load(path, weights_only=True)) if not set(unread) & set(p)]
+    assert len(everywhere) > 60
+    refused = 0
+    for place in [place for number, place in enumerate(everywhere) if len(place) < 3 or number % 4 == 0]:
+        wrong: Any
+        for wrong in (..., "x\x1b\n", *((None, []) if len(place) < 3 else ())):
+            found = torch.load(io.BytesIO(whole), weights_only=True)
+            holder = functools.reduce(lambda part, key: part[key], place[:-1], found)
+            if wrong is ...:
+                del holder[place[-1]]
+            else:
+                holder[place[-1]] = wrong
+            torch.save(found, path)
+            try:
+                trained(tmp_path, *short)
+            except ModelFileError as error:
+                refused += 1
+                assert str(error).isprintable()  # noqa: PT017
+                assert str(error).endswith("delete it to train from the start")  # noqa: PT017
+    assert refused > len(everywhere) / 2
+
+
+def test_what_fails_in_training_is_not_taken_for_a_damaged_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(row: Any) -> None:
+        if row["epoch"] == 1:
+            raise Interrupted
+
+    def failing(*given: Any) -> None:
+        raise TypeError("a fault of ours")
+
+    with pytest.raises(Interrupted):
+        trained(tmp_path, on_epoch=interrupt)
+    monkeypatch.setattr(SequenceClassifier, "on_train_epoch_start", failing)
+    with pytest.raises(TypeError, match="a fault of ours"):
+        trained(tmp_path)
 
 
 def test_a_keyboard_interrupt_stays_one(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from edgesearch.compress.threshold import meets, nonzeros, sparse_tensors
 from edgesearch.config import QuantConfig
 from edgesearch.config.schema import METRICS
 from edgesearch.data.dataset import Dataset
+from edgesearch.errors import ModelFileError
 from edgesearch.numerics.format import Format
 from edgesearch.training.module import SequenceClassifier, learning_rate
 from edgesearch.training.phases import Phases
@@ -62,6 +63,11 @@ class QuantizedPhase(pl.Callback):
         if not self.formats:
             x = calibration_rows(self._dataset, self._quant).to(device)
             self.formats = calibrated(graph, x, Widths.of(self._quant))
+        if not {*graph.sizes, *graph.parameters} <= self.formats.keys():
+            raise ModelFileError(
+                "last.ckpt must hold a format for every value of the model, got others; delete it to train from the "
+                "start"
+            )
         pl_module.quantized = FakeQuantized(graph, self.formats, self._quant.function_error, mean, std).to(device)
 
     def state_dict(self) -> dict[str, Any]:
@@ -169,6 +175,13 @@ class EarlyStop(pl.Callback):
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints that are complete or not there. Lightning's own go through the temporary folder, on another disk."""
 
+    loaded = False
+
+    def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
+        """Read one."""
+        self.loaded = True
+        return super().load_checkpoint(path, map_location, weights_only)
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write one; there are no options.
 
@@ -179,6 +192,22 @@ class WholeCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, buffer)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(Path(path), buffer.getvalue())
+
+
+class Restoring(pl.Callback):
+    """Knows whether the trainer is restoring a checkpoint: from when it is read to the training's start."""
+
+    def __init__(self, plugin: WholeCheckpoints) -> None:
+        self._plugin, self._started = plugin, False
+
+    @property
+    def now(self) -> bool:
+        """Whether it is."""
+        return self._plugin.loaded and not self._started
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Everything is restored."""
+        self._started = True
 
 
 class Checkpoints(pl.Callback):

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from edgesearch.budget import memory_errors
-from edgesearch.cells.checkpoints import read_checkpoint
 from edgesearch.cells.classifier import AnyClassifier, AnySpec, Classifier, build_classifier
 from edgesearch.compress.threshold import sparse_tensors
 from edgesearch.config import Config
 from edgesearch.data.dataset import Dataset
 from edgesearch.data.scores import class_weights
-from edgesearch.errors import ModelFileError, TrainingError
+from edgesearch.errors import TrainingError
 from edgesearch.numerics.format import Format
 from edgesearch.training.callbacks import (
     BestEpoch,
@@ -26,6 +25,7 @@ from edgesearch.training.callbacks import (
     EarlyStop,
     FixedSupport,
     QuantizedPhase,
+    Restoring,
     Row,
     WholeCheckpoints,
 )
@@ -34,8 +34,8 @@ from edgesearch.training.device import Ran, training_device, what_runs
 from edgesearch.training.fixed import FixedClassifier
 from edgesearch.training.module import SequenceClassifier
 from edgesearch.training.phases import Phases
+from edgesearch.training.resumable import RESTORING, check_resumable, damaged
 from edgesearch.training.three_phase import ThreePhase
-from edgesearch.untrusted.files import DamagedError
 
 _ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}
 
@@ -105,6 +105,9 @@ def fit(
     if config.train.patience is not None:
         callbacks.append(EarlyStop(config.train.patience, best, phases))
     callbacks.append(Checkpoints(checkpoint, config.train.checkpoint_seconds))
+    plugin = WholeCheckpoints()
+    restoring = Restoring(plugin)
+    callbacks.append(restoring)
     trainer = pl.Trainer(
         accelerator=_ACCELERATORS[device],
         devices=1,
@@ -116,14 +119,18 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        plugins=WholeCheckpoints(),
+        plugins=plugin,
     )
     try:
         with memory_errors("train.batch_size or the sizes of the cell"):
-            trainer.fit(module, datamodule=data, ckpt_path=_readable(checkpoint), weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=_readable(checkpoint, module), weights_only=True)
     except SystemExit as stop:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from stop
+    except RESTORING as error:
+        if restoring.now:
+            raise damaged(checkpoint, error) from error
+        raise
     if not best.best:
         raise TrainingError(
             f"an epoch must end with the sparsity reached, got none in {config.train.epochs}; raise train.epochs"
@@ -164,16 +171,11 @@ def _module(config: Config, dataset: Dataset, model: AnyClassifier, data: Sequen
     )
 
 
-def _readable(checkpoint: Path) -> Path | None:
+def _readable(checkpoint: Path, module: SequenceClassifier) -> Path | None:
     """Return the checkpoint to go on from, None for a new training."""
     if not checkpoint.exists():
         return None
-    try:
-        found = read_checkpoint(checkpoint)
-    except DamagedError as error:
-        raise ModelFileError(f"{checkpoint} is damaged ({error}); delete it to train from the start") from error
-    if not {"pytorch-lightning_version", "state_dict", "callbacks"} <= found.keys():
-        raise ModelFileError(f"{checkpoint} is not a training checkpoint; delete it to train from the start")
+    check_resumable(checkpoint, module)
     return checkpoint
 
 
