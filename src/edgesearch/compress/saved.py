@@ -13,10 +13,11 @@ from edgesearch.compress.graph import Graph
 from edgesearch.config.schema import RANGES
 from edgesearch.data.frames import Frames
 from edgesearch.untrusted.files import DamagedError
-from edgesearch.untrusted.lists import read_lists
+from edgesearch.untrusted.text import read_json
 
 NAME = "quant_info.json"
 _SHOWN = 40  # characters of a value
+_MOST = 32 << 20  # bytes
 _STEPS = 1 << 20
 _NUMBERS = 4096  # of a sample, and rows of frames
 _WIDTHS = ("weights", "activations", "range", "function_error", "named")
@@ -41,7 +42,7 @@ class Saved:
             DamagedError: it is not what `Quantizer.save` writes.
             OSError: it cannot be read.
         """
-        found = _mapping(read_lists(path), "it")
+        found = _mapping(read_json(path, _MOST), "it")
         digest = found.get("weights")
         if "weights" in found and not isinstance(digest, str):
             raise _other("weights", "text", digest)

@@ -20,12 +20,11 @@ from edgesearch.report.shape import (
     one_of,
 )
 from edgesearch.untrusted.files import DamagedError
-from edgesearch.untrusted.lists import read_lists
+from edgesearch.untrusted.text import read_json
 
 Record = dict[str, Any]
 NAME = "record.json"
 SUMMARY = "study.json"
-_MOST = 16 << 20  # bytes of either; the confusion of a thousand classes takes seven million
 _LEVELS = {"float": SHARE, "*": SHARE}  # by the arithmetic that gave the answers
 _SIZE = {"flash_bytes": WHOLE, "ram_bytes": WHOLE}
 _FINISHED: Shape = {
@@ -145,7 +144,7 @@ def read_summary(folder: Path) -> Record | None:
 def _read(path: Path, remedy: str) -> Any | None:
     """What a JSON file holds, None where there is none."""
     try:
-        found = read_lists(path, _MOST)
+        found = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except DamagedError as error:

@@ -10,6 +10,7 @@ import yaml
 from edgesearch.untrusted.files import DamagedError, opened
 
 _TEXT = 16 << 20  # bytes of a text file
+_LISTS = 500_000  # an empty one takes thirty times its text in memory
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DIGITS, _NUMBER = 40, re.compile(r"[-+]?[0-9.][0-9a-fA-FxXoO.:_+-]*")
 _YAML, _EVENTS, _DEEPEST = 1 << 20, 200_000, 20  # bytes, events and levels of a YAML file
@@ -43,8 +44,10 @@ def parse_json(text: str) -> Any:
     """Return what JSON text holds; NaN and infinity, which JSON has not, are refused.
 
     Raises:
-        DamagedError: the text is no JSON or nests too deeply.
+        DamagedError: the text is no JSON, nests too deeply or has more than half a million lists and mappings.
     """
+    if text.count("[") + text.count("{") > _LISTS:
+        raise DamagedError(f"it has more than {_LISTS} lists and mappings")
     try:
         return json.loads(text, parse_constant=_no_constant)
     except RecursionError as error:
