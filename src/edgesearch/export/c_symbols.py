@@ -8,6 +8,11 @@ from edgesearch.numerics.names import check_name
 
 DEFAULT = "model"
 _LONGEST = 32
+# files of the standard library, which a folder on the include path would hide, and the golden vectors
+_TAKEN = frozenset(
+    "assert complex ctype errno fenv float golden inttypes iso646 limits locale math setjmp signal stdalign stdarg "
+    "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar wchar wctype".split()
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Symbols:
                 f"export.prefix must be an identifier such as kws of at most {_LONGEST} characters, got "
                 f"{self.prefix[:80]!r}; set export.prefix=kws"
             ) from error
+        if self.prefix.lower() in _TAKEN:
+            raise ConfigError(
+                f"export.prefix must be no name of a standard header and not golden, got {self.prefix}; "
+                "set export.prefix=kws"
+            )
         if len(self.prefix) > _LONGEST:
             raise ConfigError(
                 f"export.prefix must have at most {_LONGEST} characters, got {len(self.prefix)}; set export.prefix=kws"
