@@ -93,9 +93,10 @@ def test_every_name_and_macro_has_the_prefix(tmp_path: Path) -> None:
     assert {m for m in macros if not m.startswith("KWS_")} == set()
 
 
-@pytest.mark.parametrize(
-    "prefix", ["", "2nd", "my-model", "int", "class", "a b", "x" * 33, "golden", "stdint", "String", "a_", "_a", "é"]
-)
+NO_PREFIXES = ("", "2nd", "my-model", "int", "class", "a b", "x" * 33, "golden", "stdint", "String", "a_", "_a", "é")
+
+
+@pytest.mark.parametrize("prefix", NO_PREFIXES)
 def test_a_prefix_is_an_identifier(prefix: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^export\.prefix must [^\n]+; set export\.prefix=kws$"):
         program("lines").export(tmp_path / "c", prefix=prefix)

@@ -9,10 +9,11 @@ from edgesearch.numerics.names import check_name
 DEFAULT = "model"
 _LONGEST = 32
 # files of the standard library, which a folder on the include path would hide, and the golden vectors
-_TAKEN = frozenset(
-    "assert complex ctype errno fenv float golden inttypes iso646 limits locale math setjmp signal stdalign stdarg "
-    "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar wchar wctype".split()
+_HEADERS = (
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic "
+    "stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar wchar wctype"
 )
+_TAKEN = frozenset((*_HEADERS.split(), "golden"))
 
 
 @dataclass(frozen=True)
