@@ -225,3 +225,15 @@ def test_help_and_completion(command: list[str]) -> None:
     assert answer.split() == ["cell=fastgrnn", "cell=fastrnn"]
     install = subprocess.run([*command, "-sc", "install=bash"], capture_output=True, text=True, check=True).stdout
     assert "complete -o nospace" in install
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"[" * 20_000, b"a: *b", b"a: !!python/name:os.system"])
+def test_a_file_of_the_users_that_is_no_yaml(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cell").mkdir()
+    (tmp_path / "cell" / "bad.yaml").write_bytes(content)
+    code, _, err = run(monkeypatch, capsys, "--config-dir", str(tmp_path), "cell=bad")
+    assert code == 2
+    assert err.startswith("edgesearch: ")
+    assert err.count("\n") == 1

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,6 +36,9 @@ def message_of(error: BaseException, arguments: Sequence[str], conf: Path) -> tu
         return str(error), error.exit_code
     if isinstance(error, MissingConfigException):
         return _without_search_path(error) + _option_hint(error, conf), 2
+    if isinstance(error, yaml.YAMLError | UnicodeDecodeError | RecursionError) and _inside_hydra(error):
+        reason = " ".join(str(error).split())[:200]
+        return f"a file of --config-dir must be plain YAML in UTF-8, got another one ({reason}); repair it", 2
     if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_parsers(error):
         return _hydra_message(error, arguments), 2
     if isinstance(error, OSError):
@@ -87,6 +91,13 @@ def _hydra_message(error: BaseException, arguments: Sequence[str]) -> str:
 
 def _without_search_path(error: BaseException) -> str:
     return " ".join(str(error).partition("Config search path:")[0].split())
+
+
+def _inside_hydra(error: BaseException) -> bool:
+    """Whether nothing of ours but the command line was at work."""
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    ours = [path for path in files if _OURS in path.parents and path.name != "__main__.py"]
+    return not ours and any(_PARSERS[0] in path.parents for path in files)
 
 
 def _raised_by_parsers(error: BaseException) -> bool:
