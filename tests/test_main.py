@@ -237,3 +237,53 @@ def test_a_file_of_the_users_that_is_no_yaml(
     assert code == 2
     assert err.startswith("edgesearch: ")
     assert err.count("\n") == 1
+
+
+def test_aliases_without_end_in_a_file_of_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{chr(98 + k)}: &{chr(98 + k)} [{', '.join(['*' + chr(97 + k)] * 9)}]" for k in range(9)]
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "lol.yaml").write_text("\n".join(lines))
+    code, _, err = run(monkeypatch, capsys, "--config-dir", str(tmp_path), "experiment=lol")
+    assert code == 2
+    assert "lol.yaml must be a configuration that ends" in err
+
+
+def test_a_full_output_is_told() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "edgesearch", "--version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("given", ["quant.named.FC=4", "quant.named={FC:4}"])
+def test_a_width_by_name_is_added(
+    given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(monkeypatch, capsys, given)
+    assert code == 2
+    assert "write +quant.named." in err
+
+
+@pytest.mark.parametrize("task", ["search", "compress"])
+def test_a_model_that_runs_both_ways_is_refused_before_anything_is_trained(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(monkeypatch, capsys, f"task={task}", "cell.bidirectional=true", f"outputs_dir={tmp_path}/o")
+    assert code == 2
+    assert "set cell.bidirectional=false" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_point_of_any_task_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    points = ("-m", "task=approximate", "error=0.01,1e-99", f"outputs_dir={tmp_path}/o")
+    code, _, err = run(monkeypatch, capsys, *points)
+    assert code == 2
+    assert "1 of 2 points failed: error=1e-99: " in err

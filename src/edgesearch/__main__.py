@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -34,16 +35,21 @@ _SHOWN = 8  # failed points whose messages are given
 
 @dataclass
 class _Sweep:
-    """The points that were run in the process `pid`: their overrides, and their records or what failed."""
+    """The points that were run in the process `pid`: their overrides, and their records or what failed.
+
+    `points` are runs, which can be compared; `done` are all that ended well, tables of task=approximate among them.
+    """
 
     pid: int = 0
     ran: bool = False
+    done: list[list[str]] = field(default_factory=list)
     points: list[tuple[list[str], dict[str, Any]]] = field(default_factory=list)
     failures: list[tuple[list[str], Exception]] = field(default_factory=list)
 
     def begin(self) -> None:
         """Forget what was before."""
         self.pid, self.ran = os.getpid(), False
+        self.done.clear()
         self.points.clear()
         self.failures.clear()
 
@@ -58,8 +64,11 @@ def _app(tree: DictConfig) -> None:
     _sweep.ran = True
     try:
         record = _run(typed_config(tree), overrides)
+        _sweep.done.append(overrides)
         if "sizes" in record:  # (a study's summary is no run)
             _sweep.points.append((overrides, record))
+    except BrokenPipeError:
+        raise
     except (EdgesearchError, OSError) as error:
         if _sweep.pid != os.getpid():  # (a launcher of processes)
             raise
@@ -87,23 +96,23 @@ def main() -> None:
     """Run the command; errors made on purpose become one line on standard error and an exit code."""
     _prepare_output()
     _sweep.begin()
-    if "--version" in sys.argv:
-        print(f"edgesearch {version('edgesearch')}")
-        return
     whole = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
     try:
+        if "--version" in sys.argv:
+            print(f"edgesearch {version('edgesearch')}", flush=True)
+            return
         sys.argv[1:] = prepared(sys.argv[1:])
         with _hydra_exits():
             _app()
     except KeyboardInterrupt as interrupt:
-        _say(f"interrupted; {str(interrupt) or 'the same command goes on from the last checkpoint'}")
+        _say(f"interrupted; {str(interrupt) or 'the same command goes on with what is finished'}")
         sys.exit(130)
     except Exception as error:
         if whole == "1":
             raise
         if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as in `edgesearch --help | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             sys.exit(1)
         message = message_of(error, sys.argv[1:], CONF)
         if message is None:
@@ -121,6 +130,8 @@ def main() -> None:
 
 def _prepare_output() -> None:
     warnings.showwarning, sys.excepthook = _show_warning, _show_crash
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is open is closed, as at Ctrl-C
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without a name's letters shows them as escapes
 
@@ -144,7 +155,7 @@ def _hydra_exits() -> Iterator[None]:
 def _failed_points() -> tuple[str, int]:
     """Return a line that names every failed point of the sweep, and the exit code."""
     failures = _sweep.failures
-    every = [set(overrides) for overrides, _ in (*failures, *_sweep.points)]
+    every = [set(overrides) for overrides in (*(overrides for overrides, _ in failures), *_sweep.done)]
     common = set.intersection(*every)
     names = [" ".join(o for o in overrides if o not in common) or " ".join(overrides) for overrides, _ in failures]
     told = [message_of(error, sys.argv[1:], CONF) or (str(error), 1) for _, error in failures]
@@ -155,8 +166,17 @@ def _failed_points() -> tuple[str, int]:
     return f"{len(failures)} of {len(every)} points failed: {' | '.join(shown + more)}", max(code for _, code in told)
 
 
+def _drop_output() -> None:
+    """Have what standard output can no longer take go nowhere, so that Python does not fail once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _end(message: str, code: int) -> NoReturn:
     _say(message)
+    try:
+        sys.stdout.flush()
+    except OSError:  # (a full disk, which the message is about)
+        _drop_output()
     sys.exit(code)
 
 

@@ -172,17 +172,25 @@ def told(error: OSError) -> str:
     if error.errno in _FULL:
         return f"the disk of {place} must have room, got: {reason}; free some there, or set {_setting(place)}"
     if error.errno in _REFUSED:
-        return f"{place} must be a place that can be written and read, got: {reason}; set {_setting(place)}"
+        remedy = f"change its permissions, or set {_setting(place)}"
+        return f"{place} must be a place that can be written and read, got: {reason}; {remedy}"
+    if _is_cache(place):
+        return f"{place} cannot be used: {reason}; set {_setting(place)}"
     return f"{place} cannot be used: {reason}; check the path and the disk's space"
 
 
 def _setting(place: Path) -> str:
     """What puts files of this kind elsewhere."""
-    if place.is_relative_to(cache_dir()):
+    if _is_cache(place):
         return "XDG_CACHE_HOME to a folder elsewhere"
     if any(part.startswith(_SCRATCH) for part in place.parts):
         return "TMPDIR to a folder elsewhere"
     return "outputs_dir=FOLDER to one elsewhere"
+
+
+def _is_cache(place: Path) -> bool:
+    """Whether it is of the user's cache, or on the way to it."""
+    return place.is_relative_to(cache_dir()) or (cache_dir().is_relative_to(place) and not place.is_dir())
 
 
 def _beside(target: Path) -> Path:

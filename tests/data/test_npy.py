@@ -243,3 +243,12 @@ def test_an_empty_folder_of_64_bit_rows_is_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "test.npy", np.zeros((0, 7)))
     with pytest.raises(DataError, match=r"must be \(examples, steps, features\) with none of them 0, got \(0, 2, 3\)"):
         load_dataset(config_for(tmp_path, "data.input_size=3"))
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e300])
+def test_values_whose_squares_no_double_has_are_named(tmp_path: Path, factor: float) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 4, 3)) * factor
+    y = np.arange(60) % 3
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
+    with pytest.raises(DataError, match=r"channel 0 \(from 0\) must have a deviation of 1e-33 or more"):
+        load_dataset(composed("data=npy", f"data.path={tmp_path / 'x.npz'}").data)

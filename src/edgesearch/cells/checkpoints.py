@@ -56,7 +56,7 @@ def _check(path: Path) -> None:
             if texts[0].file_size > _TEXT:
                 raise DamagedError(f"it holds {texts[0].file_size} bytes of names and numbers, more than {_TEXT}")
             _check_pickle(archive.read(texts[0]))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:  # (the last: it is encrypted)
         raise DamagedError(str(error)) from error
 
 

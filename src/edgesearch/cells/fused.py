@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgesearch.atomic import told
 from edgesearch.cells.build import CUDA_KERNELS, DERIVATIVE, OP, BuildError, Library, built
 from edgesearch.cells.cell import RNNCell, State
 from edgesearch.config.schema import NONLINEARITIES
@@ -29,7 +30,7 @@ def _loaded(required: bool, cuda: bool = False) -> bool:
     reason = problem(cuda)
     if reason is not None:
         if required:
-            raise ConfigError(f"cell.backend=fused cannot be had: {reason}")
+            raise ConfigError(f"cell.backend=fused cannot be had: {reason}; or set cell.backend=eager")
         _warn(reason)
     return reason is None
 
@@ -64,8 +65,10 @@ def _load(*libraries: Library) -> str | None:
     try:
         for path in [built(library) for library in libraries]:
             torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
-    except (BuildError, OSError) as error:
+    except BuildError as error:
         return str(error)
+    except OSError as error:
+        return told(error)
     return None
 
 

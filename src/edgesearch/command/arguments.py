@@ -1,11 +1,14 @@
 """The command's arguments before Hydra sees them: text that can be handled, flags that exist, sweeps that end."""
 
 import argparse
+import contextlib
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
+import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -14,8 +17,11 @@ from hydra.errors import HydraException
 from edgesearch.config.passwords import storages_of
 from edgesearch.errors import ConfigError
 from edgesearch.search.sweeps import sweep_length
+from edgesearch.untrusted.files import DamagedError
+from edgesearch.untrusted.text import check_aliases
 
 POINTS = 10_000  # of a sweep
+_FILES = 1000  # of a folder of configurations
 _LONGEST, _DEEPEST = 20_000, 40  # characters and brackets of an argument
 _MULTIRUN = ("-m", "--multirun")
 _CONFIG_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
@@ -32,6 +38,7 @@ def prepared(arguments: Sequence[str]) -> list[str]:
     # Hydra takes overrides in one piece, after its own flags
     ordered = sorted(map(_quoted, arguments), key=lambda argument: argument not in _MULTIRUN)
     flags = _flags(ordered)
+    _check_files(flags.config_dir)
     if flags.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun is not supported, got it; give the run's overrides again")
     if flags.cfg is None:
@@ -88,6 +95,18 @@ def _check_text(argument: str) -> None:
         deepest = max(deepest, depth)
     if deepest > _DEEPEST:
         raise ConfigError(f"brackets go at most {_DEEPEST} deep, got {deepest} in {argument[:40]}...; leave some out")
+
+
+def _check_files(folder: str | None) -> None:
+    """Look for aliases without end in the user's own configurations; what else is wrong with one, Hydra says."""
+    for path in sorted(Path(folder).rglob("*.yaml"))[:_FILES] if folder else ():
+        with contextlib.suppress(OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError):
+            try:
+                check_aliases(path.read_text(encoding="utf-8"))
+            except DamagedError as error:
+                raise ConfigError(
+                    f"{path} must be a configuration that ends, got one of which {error}; repair it"
+                ) from error
 
 
 def _quoted(argument: str) -> str:

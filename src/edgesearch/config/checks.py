@@ -254,6 +254,18 @@ def _search(config: Config) -> str | None:
     return None
 
 
+def _both_ways(config: Config) -> str | None:
+    """What makes integer programs, of which a model that runs both ways has none."""
+    if not config.cell.bidirectional:
+        return None
+    task = config.task.name
+    if task in ("search", "compress"):
+        return f"a bidirectional model has no integer program for task={task}; set cell.bidirectional=false"
+    if config.schedule.quantize_from is not None:
+        return "a bidirectional model has no integer program to train in; set schedule.quantize_from=null"
+    return None
+
+
 def _prefix(config: Config) -> str | None:
     if config.export.prefix == "model" or config.export.name == "c":
         return None
@@ -274,6 +286,7 @@ _CONTRADICTIONS: tuple[Callable[[Config], str | None], ...] = (
     _files,
     _study,
     _approximate,
+    _both_ways,
     _search,
     _prefix,
     _tags,

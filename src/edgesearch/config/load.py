@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -105,6 +105,10 @@ def unknown_key(full_key: str, value: str | None = None) -> str:
     if full_key.startswith("search.space."):
         return f"{full_key} is not in the space of this search; add it with a plus sign: +{full_key}=..."
     known = list(key_types())
+    mapping = next((path for path in _mappings() if full_key == path or full_key.startswith(f"{path}.")), None)
+    if mapping is not None:
+        name = full_key.removeprefix(mapping).lstrip(".") or "NAME"
+        return f"{mapping} is empty until it is added to; write +{mapping}.{name}={value or 'VALUE'}"
     if full_key in known:
         parent = full_key.rpartition(".")[0]
         return f"{full_key} can be set only where {parent} is not null; choose an option of its group that has {parent}"
@@ -127,6 +131,11 @@ def _meant(full_key: str, known: list[str], value: str | None) -> str:
     near = near or [lower[path] for path in difflib.get_close_matches(full_key.lower(), lower, n=1, cutoff=0.7)]
     near = near or [path for path in known if path.rsplit(".", 1)[-1].lower() == last.lower()][:1]
     return f"did you mean {near[0]}?" if near else "see `python -m edgesearch --help` for the keys"
+
+
+def _mappings() -> list[str]:
+    """The keys under which names are the user's own."""
+    return [path for path, kind in key_types().items() if any(get_origin(t) is dict for t in (kind, *get_args(kind)))]
 
 
 @functools.cache

@@ -16,6 +16,7 @@ Ints = npt.NDArray[np.int64]
 _SAMPLE = 20_000  # values of which quartiles are taken
 _RULED, _FAR = 15.0, 25.0  # (1.5 and about 5 for a normal distribution)
 SPREAD = (1e-33, 1e37)  # of a channel, in its unit: least deviation, largest value
+_SQUARES = (1e-100, 1e100)
 CONSTANT = 1e15  # the largest value of a channel that is always the same
 
 
@@ -112,7 +113,7 @@ def statistics(x: Values) -> tuple[Values, Values]:
         values = x[:, :, channel].astype(np.float64)
         first = float(values[0, 0])
         values -= first
-        mean[channel], std[channel] = first + values.mean(), values.std()
+        mean[channel], std[channel] = first + values.mean(), deviation(values)
         largest = max(abs(first + float(values.min())), abs(first + float(values.max())))
         constant = std[channel] <= 8 * np.finfo(x.dtype).eps * largest
         reach = CONSTANT if constant else SPREAD[1]
@@ -123,6 +124,14 @@ def statistics(x: Values) -> tuple[Values, Values]:
             )
         std[channel] = 1.0 if constant else std[channel]
     return cast(Values, mean.astype(x.dtype)), cast(Values, std.astype(x.dtype))
+
+
+def deviation(values: npt.NDArray[np.float64]) -> float:
+    """Return the standard deviation, of numbers too, whose squares float64 has not."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0 or _SQUARES[0] < largest < _SQUARES[1]:
+        return float(values.std())
+    return float((values / largest).std()) * largest
 
 
 def long_tails(x: Values) -> dict[int, tuple[float, float]]:

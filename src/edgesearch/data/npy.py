@@ -131,7 +131,7 @@ def _kept(wide: Array, narrow: Floats) -> bool:
     with np.errstate(invalid="ignore", over="ignore"):
         lost = np.abs(narrow.reshape(exact.shape) - exact).max(axis=0, initial=0.0)
         constant = (exact == exact[:1]).all(axis=0)
-        return bool((constant | (lost <= 1e-3 * exact.std(axis=0))).all())
+        return bool((constant | (np.isfinite(lost) & (lost <= 1e-3 * exact.std(axis=0)))).all())
 
 
 def _labels(path: Path, array: Array) -> Ints:

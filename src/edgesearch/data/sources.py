@@ -42,7 +42,10 @@ def locate(source: Source, configured: str | None) -> Path:
     """
     found = next((path for path in _places(source, configured) if path.is_file()), None)
     if found is None and configured is not None:
-        raise DataError(f"data.path must hold {source.path}, got no such file under {configured}; {_remedy(source)}")
+        raise DataError(
+            f"data.path must hold {source.path}, got no such file under {configured}; correct it, or leave it out to "
+            "look in EDGESEARCH_DATA and the cache"
+        )
     found = found or _fetch(source)
     if source.sha256 is not None and digest(found) != source.sha256:
         raise DataError(f"{found} must have sha256 {source.sha256}, got {sha256(found)}; delete it and fetch it again")

@@ -14,7 +14,16 @@ from edgesearch.export.c_loops import Loops
 from edgesearch.export.c_parts import Parts, c_type, numbers
 from edgesearch.export.c_readme import readme
 from edgesearch.export.c_symbols import DEFAULT, Symbols, array
-from edgesearch.export.c_text import HEADER, MAKEFILE, PRELUDE, SELFTEST, TAIL, WINDOW_STEP
+from edgesearch.export.c_text import (
+    HEADER,
+    MAKEFILE,
+    PRELUDE,
+    SELFTEST,
+    STATE_RESET,
+    TAIL,
+    WINDOW_RESET,
+    WINDOW_STEP,
+)
 from edgesearch.export.files import CONDITIONS, FRONT_END, worded, write_folder
 from edgesearch.export.frames import c_helper, c_words
 from edgesearch.export.layout import ram_bytes
@@ -38,7 +47,12 @@ def export_c(program: IntegerProgram, folder: Path, prefix: str = DEFAULT) -> No
         ConfigError: there is something else than an earlier export, or a prefix that is no identifier.
         OSError: the folder cannot be written.
     """
-    write_folder(folder, files(program, prefix), frozenset({"test/selftest"}))
+    write_folder(folder, files(program, prefix), left_behind(prefix))
+
+
+def left_behind(prefix: str = DEFAULT) -> frozenset[str]:
+    """Return what building an exported folder, as its README says, leaves there."""
+    return frozenset({"test/selftest", f"{prefix}.o"})
 
 
 def files(program: IntegerProgram, prefix: str = DEFAULT) -> dict[str, str]:
@@ -72,6 +86,7 @@ def header(program: IntegerProgram, symbols: Symbols) -> str:
         states="\n".join(lines), words=symbols.renamed(c_words(program)), helper=symbols.renamed(c_helper(program)),
         input=c_type(program.values["input"].format), logit=c_type(program.values[program.logits].format),
         names=", \\\n".join(f"  {_string(name)}" for name in program.answers),
+        reset=symbols.renamed(WINDOW_RESET if program.reads_window and not program.states else STATE_RESET),
         frames=f"\n\n{indent(frames, '   ')}" if frames else "",
     )  # fmt: skip
 

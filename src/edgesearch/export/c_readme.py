@@ -7,6 +7,13 @@ from edgesearch.numerics.operations import Affine, Apply
 from edgesearch.numerics.program import IntegerProgram
 
 _ELSEWHERE = (FRONT_END, "classes")  # what the README says in a place of its own
+_STATE = """The model was trained and measured on windows of {steps} frames that begin with `model_reset`.
+Without it the state of one window runs into the next, and the answers soon are no better than a guess. For answers more
+often than every {steps} frames keep several `model_state`, each reset at the start of its own window, or keep
+the last {steps} frames and call `model_predict`."""
+_WINDOW = """The model looks at whole windows of {steps} frames. After so many steps the next window begins by
+itself; `model_reset` begins one at any time. For answers more often than every {steps} frames keep several
+`model_state`, each with a window of its own, or keep the last {steps} frames and call `model_predict`."""
 _README = """# A classifier in integers
 
 Made by edgesearch. {conditions}
@@ -28,10 +35,12 @@ compiles them here and runs the golden windows of `test/`.
 
     model_state s;
     model_input frame[MODEL_INPUTS];
+    model_logit logits[MODEL_CLASSES];
+    int t, d, answer;
     for (;;) {{
       model_reset(&s);                                /* every window of {steps} frames begins with it */
       for (t = 0; t < MODEL_STEPS; t++) {{
-        for (d = 0; d < MODEL_INPUTS; d++) frame[d] = model_quantize(d, value[d]);    /* in the channels' units */
+        for (d = 0; d < MODEL_INPUTS; d++) frame[d] = model_quantize(d, value[d]);    /* read in its unit */
         model_step(&s, frame);
       }}
       model_logits(&s, logits);
@@ -40,14 +49,11 @@ compiles them here and runs the golden windows of `test/`.
 
 or `model_predict(window)` for a whole window. Nothing is allocated and nothing is shared between two `model_state`.
 
-**Reset.** The model was trained and measured on windows of {steps} frames that begin with `model_reset`.
-Without it the state of one window runs into the next, and the answers soon are no better than a guess. For answers more
-often than every {steps} frames keep several `model_state`, each reset at the start of its own window, or keep
-the last {steps} frames and call `model_predict`.
+**Reset.** {reset}
 
 **Building.** `cc -std=c99 -c model.c`; for AVR `avr-gcc -std=gnu99`, which keeps the constants in flash by `__flash`.
 In C++ compile it as it is, or as `model.cpp`; on AVR the constants then are in PROGMEM. Another model in the same
-firmware needs names of its own: export it with `export.prefix=NAME`.
+firmware needs names of its own: export it with `export.prefix=NAME`, another one in more than its case.
 
 ## Formats
 
@@ -70,7 +76,9 @@ def readme(program: IntegerProgram, ram: int, symbols: Symbols) -> str:
     """Return the folder's README."""
     about = (f"* {worded(key)}: {worded(text)}" for key, text in program.about.items() if key not in _ELSEWHERE)
     classes = (f"{k} {worded(name)}" for k, name in enumerate(program.answers))
+    reset = symbols.renamed(_WINDOW if program.reads_window and not program.states else _STATE)
     return symbols.renamed(_README).format(
+        reset=reset.format(steps=program.steps),
         conditions=CONDITIONS, about="\n".join(about), classes=", ".join(classes), constants=program.flash_bytes,
         ram=ram, macs=program.macs, steps=program.steps, bullets=bullets(program), front_end=_front_end(program),
         values=_values(program), stored=_constants(program), tables=_tables(program),

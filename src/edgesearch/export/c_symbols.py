@@ -34,7 +34,7 @@ class Symbols:
             check_name(self.prefix)
         except ModelFileError as error:
             raise ConfigError(
-                f"export.prefix must be an identifier such as kws of at most {_LONGEST} characters, got "
+                f"export.prefix must be an identifier such as kws, no keyword, with single underscores within, got "
                 f"{self.prefix[:80]!r}; set export.prefix=kws"
             ) from error
         if self.prefix.lower() in _TAKEN:

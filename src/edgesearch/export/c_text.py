@@ -1,5 +1,9 @@
 """The fixed parts of an exported C folder, written for the prefix `model`."""
 
+STATE_RESET = """The model was trained and measured on windows of MODEL_STEPS frames that begin with model_reset. A
+   state that goes on into a further window without it gives answers that nobody has measured, and often wrong ones."""
+WINDOW_RESET = """The model looks at whole windows of MODEL_STEPS frames; after so many steps the next one begins by
+   itself, and model_reset begins one at any time."""
 HEADER = """/* Made by edgesearch. {conditions}
    A classifier in integers: feed frames, ask for the answer. */
 #ifndef MODEL_H
@@ -24,8 +28,7 @@ typedef struct {{
 {states}
 }} model_state;
 
-/* The model was trained and measured on windows of MODEL_STEPS frames that begin with model_reset. A state that goes on
-   into a further window without it gives answers that nobody has measured, and often wrong ones.{frames}
+/* {reset}{frames}
 
    All functions are re-entrant: what they remember is in *s. */
 void model_reset(model_state *s);

@@ -34,13 +34,7 @@ def write_folder(folder: Path, made: Mapping[str, str | bytes], left_behind: fro
         OSError: the folder cannot be written.
     """
     folder = folder.resolve()
-    if folder.exists() and not _is_earlier(folder):
-        foreign = _foreign(folder, left_behind)
-        if foreign:
-            raise ConfigError(
-                f"an export needs a new folder, or one with nothing but an earlier export, got {folder} with "
-                f"{foreign}; give another folder"
-            )
+    check_folder(folder, left_behind)
     contents = {name: text.encode() if isinstance(text, str) else text for name, text in made.items()}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     contents[MANIFEST] = (json.dumps(digests, indent=1) + "\n").encode()
@@ -50,6 +44,20 @@ def write_folder(folder: Path, made: Mapping[str, str | bytes], left_behind: fro
         for name, content in contents.items():
             (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_bytes(content)
+
+
+def check_folder(folder: Path, left_behind: frozenset[str] = frozenset()) -> None:
+    """See that an export may take the place of what is there.
+
+    Raises:
+        ConfigError: there is something else than an earlier export that nobody has changed.
+    """
+    foreign = _foreign(folder, left_behind) if folder.exists() and not _is_earlier(folder) else None
+    if foreign:
+        raise ConfigError(
+            f"an export needs a new folder, or one with nothing but an earlier export, got {folder} with {foreign}; "
+            "give another folder, or move that away"
+        )
 
 
 def _foreign(folder: Path, left_behind: frozenset[str]) -> str | None:

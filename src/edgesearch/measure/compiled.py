@@ -136,13 +136,19 @@ def _obstacle(variant: Variant) -> str | None:
         source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
         for command in ([variant.compiler, *variant.flags, str(source), "-o", str(program)], [str(program)]):
             try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                done = _ran(command, folder)
             except OSError as error:
                 return str(error)
             if done.returncode:
                 _check_room(done.stderr, folder)
                 return _first_error(done.stderr) or f"exit code {done.returncode}"
     return None
+
+
+def _ran(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a compiler, whose temporary files are to be where ours are."""
+    environment = os.environ | {"TMPDIR": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def _check_room(said: str, folder: Path) -> None:
@@ -175,7 +181,7 @@ class Compiled:
             variant.compiler, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", *variant.flags, *kind,
             str(folder / "oracle.c"), "-o", str(self._file),
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = _ran(command, folder)
         if done.returncode:
             _check_room(done.stderr, folder)
             kind_of_error = DifferenceError if "model.c:" in done.stderr else ToolError

@@ -116,6 +116,8 @@ def run_secure(
         logits = scratch / "logits.npy"
         jobs = _jobs(folder, protocol, rows, batch, logits, processes=processes)
         _run(python, jobs, timeout)
+        if not all(own.with_suffix(".told").is_file() for own in jobs):
+            raise ToolError(f"SPU must say what it did, got nothing from {python}; use a Python with {PACKAGE}")
         told = [json.loads(own.with_suffix(".told").read_text(encoding="utf-8")) for own in jobs]
         logs = [own.with_suffix(".log").read_text(encoding="utf-8", errors="replace") for own in jobs]
         sent = [(int(b), int(n)) for log in logs for b, n in _SENT.findall(log)]

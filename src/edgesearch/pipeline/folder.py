@@ -16,6 +16,8 @@ from edgesearch.cells.checkpoints import read_checkpoint
 from edgesearch.config import Config, config_hash, load_config
 from edgesearch.errors import ConfigError, ModelFileError, RunInUseError
 from edgesearch.export import export_c
+from edgesearch.export.c import left_behind
+from edgesearch.export.files import check_folder
 from edgesearch.numerics.program import IntegerProgram
 from edgesearch.numerics.storage import load, save
 from edgesearch.report.record import Record, read_record
@@ -78,6 +80,14 @@ class RunFolder:
         buffer = io.BytesIO()  # (torch takes a full disk for a fault of its own)
         torch.save({"state_dict": state_dict}, buffer)
         write_bytes(self.checkpoints / "best.ckpt", buffer.getvalue())
+
+    def check_export(self) -> None:
+        """See that the C folder can be written when the training is done.
+
+        Raises:
+            ConfigError: it holds something that no export wrote.
+        """
+        check_folder(self.path / "export" / "c", left_behind())
 
     def save_program(self, program: IntegerProgram) -> str:
         """Write program.npz and its C folder, export/c; return the digest of program.npz."""

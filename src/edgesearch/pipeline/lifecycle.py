@@ -67,6 +67,7 @@ def trained_once(folder: RunFolder, prepare: Callable[[], Training]) -> Record:
     training = prepare()
     dataset = training.dataset
     check_device(training.config)
+    folder.check_export()
     check_memory(training.config, training.spec, len(dataset.train), len(dataset.validation))
     _check_names(training)
     with folder.locked():

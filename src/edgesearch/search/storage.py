@@ -57,7 +57,8 @@ def storage_of(config: Config, folder: Path) -> str:
     """
     if config.search.storage is not None:
         return config.search.storage
-    if not (folder / "study.db").exists():
+    database = folder / "study.db"
+    if not database.exists() or (database.is_file() and database.stat().st_size == 0):
         raise ModelFileError(
             f"study must name a study in {folder.parent}, got {folder.name}; set outputs_dir, or search.storage where "
             "it is kept elsewhere"

@@ -30,6 +30,30 @@ def read_text(path: Path, most: int = _TEXT) -> str:
             raise DamagedError(f"it is no UTF-8 text (byte {error.start})") from error
 
 
+def check_aliases(text: str) -> None:
+    """See that the aliases of a YAML text stand for no more than its reader can hold; other faults are left to it.
+
+    Raises:
+        DamagedError: they stand for more than 200,000 entries.
+    """
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, Loader=_LOADER):
+        anchor = getattr(event, "anchor", None)
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((anchor, 1))
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+        else:
+            size = sizes.get(str(anchor), 1) if isinstance(event, yaml.AliasEvent) else 1
+        if anchor is not None and not isinstance(event, yaml.AliasEvent):
+            sizes[anchor] = size
+        open_nodes[-1] = open_nodes[-1][0], open_nodes[-1][1] + size
+        if open_nodes[-1][1] > _EVENTS:
+            raise DamagedError(f"its aliases stand for more than {_EVENTS} entries")
+
+
 def read_json(path: Path, most: int = _TEXT) -> Any:
     """Return what a JSON file holds.
 
