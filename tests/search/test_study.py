@@ -1,8 +1,5 @@
 """What is drawn, refused, repeated, retried and counted. Results are made up here: no training."""
 
-import contextlib
-import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,13 +11,12 @@ import torch
 from optuna.trial import TrialState
 
 from edgesearch.config import config_hash
-from edgesearch.errors import ConfigError, ModelFileError, StorageError
-from edgesearch.search import storage as storage_module
+from edgesearch.errors import ConfigError, StorageError
 from edgesearch.search import study as study_module
 from edgesearch.search.ledger import KIND
 from edgesearch.search.programs import Point
 from edgesearch.search.storage import OWNER
-from edgesearch.search.study import Claim, Study, load_ledger
+from edgesearch.search.study import Claim, Study
 from edgesearch.search.trained import Trained, unpack
 from edgesearch.search.trial import Limit
 from tests.conftest import composed
@@ -157,58 +153,6 @@ def test_a_study_of_another_program_is_left_alone(tmp_path: Path) -> None:
     optuna.create_study(study_name="digits-fastgrnn-none", storage=url).add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(StorageError, match="got another's"):
         study(tmp_path, f"search.storage={url}")
-
-
-def sqlite_file(path: Path, *statements: str) -> None:
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        for statement in statements:
-            database.execute(statement)
-        database.commit()
-
-
-def test_a_view_or_a_trigger_in_a_database_is_not_read(tmp_path: Path) -> None:
-    endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select x as trial_id from n"
-    sqlite_file(tmp_path / "view.db", f"create view trials as {endless}")
-    sqlite_file(
-        tmp_path / "trigger.db", "create table t(x)", "create trigger a after insert on t begin delete from t; end"
-    )
-    sqlite_file(
-        tmp_path / "called_table.db",
-        "create table trials(x)",
-        "pragma writable_schema=on",
-        f"update sqlite_master set sql = 'CREATE VIEW trials AS {endless}'",  # noqa: S608
-    )
-    for name in ("view", "trigger", "called_table"):
-        with pytest.raises(ModelFileError, match=f"{name}.db must be an SQLite file of a study, got [^\n]+; delete it"):
-            load_ledger("any", f"sqlite:///{tmp_path / name}.db")
-
-
-def test_what_never_ends_is_no_database(tmp_path: Path) -> None:
-    (tmp_path / "zeros.db").write_bytes(b"\0" * 100_000)
-    (tmp_path / "device.db").symlink_to("/dev/zero")
-    os.mkfifo(tmp_path / "pipe.db")
-    sqlite_file(tmp_path / "sound.db", "create table t(x)")
-    os.mkfifo(tmp_path / "sound.db-wal")
-    for name in ("zeros.db", "device.db", "pipe.db", "sound.db"):
-        with pytest.raises(ModelFileError, match=f"{name}(-wal)? must be an SQLite file"):
-            load_ledger("any", f"sqlite:///{tmp_path / name}")
-
-
-def test_what_is_no_database_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "text.db").write_text("not a database, though long enough to be taken for one" * 20)
-    with pytest.raises(ModelFileError, match="must be an SQLite file"):
-        study(tmp_path, f"search.storage=sqlite:///{tmp_path / 'text.db'}")
-    for url in (
-        "nonsense",
-        "grpc://localhost:1",
-        "'postgresql+psycopg://u:secret@h:port/db'",
-        "'postgresql//u:secret@h/db'",
-    ):
-        with pytest.raises(ConfigError, match="must be a URL") as caught:
-            study(tmp_path, f"search.storage={url}")
-        assert "secret" not in str(caught.value)
-    with pytest.raises(ConfigError, match="name of a study"):
-        load_ledger("absent", f"sqlite:///{tmp_path / 'new.db'}")
 
 
 def dead_process() -> str:
@@ -410,11 +354,3 @@ def test_every_cell_can_be_searched_in_the_space_of_all(tmp_path: Path, cell: st
     assert claim.proposal.config.cell.name == cell
     line = found.configurations.command(claim.proposal.config, claim.params)
     assert composed(*line.removeprefix("python -m edgesearch ").split()).cell == claim.proposal.config.cell
-
-
-def test_the_password_of_a_storage_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_module, "_FIRST_STARTS", 1)
-    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'edgesearch[postgresql]'")
-    with pytest.raises(StorageError) as caught:
-        storage_module.open_storage("postgresql+psycopg://me:secret@127.0.0.1:1/db", 20)
-    assert "secret" not in str(caught.value)

@@ -103,8 +103,8 @@ def _frames(found: dict[str, Any]) -> Frames:
         raise DamagedError("frames must have as many numbers in every part, got different ones")
     if (low > high).any() or (deviation < 0).any():
         raise DamagedError("frames must have lows up to the highs and deviations of at least 0, got others")
-    count = _whole(found.get("count"), "frames.count", 1, 2**53)
-    return Frames(low, high, mean, deviation, count, np.stack(table))
+    _whole(found.get("count"), "frames.count", 1, 2**53)
+    return Frames.from_json(found)
 
 
 def _mapping(found: Any, where: str) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from typing import Any
 
 from edgesearch.numerics.operations import Affine, Apply, Combine, Operation, Pool, Sum
 from edgesearch.numerics.program import IntegerProgram
-
-_WIDEST = 62  # bits of an exact sum
+from edgesearch.numerics.validity import SUM_BITS
 
 
 @dataclass(frozen=True)
@@ -81,4 +80,4 @@ def _group(program: IntegerProgram, operations: list[Operation]) -> Group:
 
 def _fits(program: IntegerProgram, operation: Operation, shift: int) -> bool:
     assert not isinstance(operation, Apply)
-    return program.sum_bits(operation) + shift - max(0, shift_of(program, operation)) <= _WIDEST
+    return program.sum_bits(operation) + shift - max(0, shift_of(program, operation)) <= SUM_BITS

@@ -19,7 +19,7 @@ from edgesearch.numerics.operations import Affine, Apply, Combine, Convolve, Geo
 if TYPE_CHECKING:
     from edgesearch.numerics.program import IntegerProgram
 
-_SUM_BITS = 62  # of an exact sum
+SUM_BITS = 62  # of an exact sum
 _FRACTION = 256  # magnitude of a fraction, and of a term's power
 _OFFSET = 2**53  # magnitude of a channel's offset, in last places
 _OPERATIONS = 4096
@@ -198,12 +198,12 @@ def _check_operation(program: "IntegerProgram", operation: Operation) -> None:
     if isinstance(operation, Apply):
         return
     _check_bounds(program, operation)
-    if max(_shifts(program, operation)) > _SUM_BITS:
-        raise _broken(f"the fractions that {operation.out} adds must lie within {_SUM_BITS} bits, got more")
+    if max(_shifts(program, operation)) > SUM_BITS:
+        raise _broken(f"the fractions that {operation.out} adds must lie within {SUM_BITS} bits, got more")
     bits = program.sum_bits(operation)
-    if bits > _SUM_BITS:
+    if bits > SUM_BITS:
         raise ModelFileError(
-            f"a sum must fit into {_SUM_BITS} bits, got {bits} for {operation.out} of {', '.join(operation.reads)}; "
+            f"a sum must fit into {SUM_BITS} bits, got {bits} for {operation.out} of {', '.join(operation.reads)}; "
             "set quant.weight_bits=8, or +quant.named.NAME=8 for one of them"
         )
 
